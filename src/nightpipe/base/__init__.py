@@ -1,0 +1,1 @@
+"""What every layer may use: errors, the step protocol, caveats, the log."""

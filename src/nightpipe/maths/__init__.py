@@ -1,0 +1,1 @@
+"""Functions that are true without a telescope: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""What things are: frames, traces, wavelength solutions, spectra, and the facts about exposures."""

@@ -1,0 +1,83 @@
+"""A frame: data, variance and mask that travel together from the first step to the last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.caveat import Caveat, merged
+from nightpipe.model.detector import Detector
+from nightpipe.model.disperser import Disperser
+from nightpipe.model.exposure import Exposure, Header
+from nightpipe.model.flags import UNUSABLE, Flag
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """The array as read [adu], float32 (ny, nx), overscan and all, with its exposure, detector and merged header."""
+
+    data: Image
+    exposure: Exposure
+    detector: Detector
+    disperser: Disperser | None = None
+    header: Header = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Trimmed and oriented image: for spectra, wavelength increases along x and the slit runs along y.
+
+    `data`, `var` (ny, nx) float32 in `unit` (``"adu"``, ``"electron"``, ``""`` for a flat) and its square, always
+    finite; `mask` (ny, nx) uint32 of `Flag` bits decides what counts. `amp` (ny, nx) uint8 numbers the amplifier, or
+    is None where there is one.
+    """
+
+    data: Image
+    var: Image
+    mask: Mask
+    unit: str
+    exposure: Exposure | None = None
+    detector: Detector | None = None
+    disperser: Disperser | None = None
+    header: Header = field(default_factory=dict)
+    amp: NDArray[np.uint8] | None = None
+    caveats: tuple[Caveat, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (ny, nx)."""
+        ny, nx = self.data.shape
+        return ny, nx
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Return where the pixels may be measured."""
+        return (self.mask & np.uint32(UNUSABLE)) == 0
+
+    def but(self, *, caveats: tuple[Caveat, ...] = (), **changes: Any) -> Frame:
+        """Return a copy with `changes`; new caveats are added to the old ones."""
+        return finite(replace(self, caveats=merged(self.caveats, caveats), **changes))
+
+    def flagged(self, where: NDArray[np.bool_], flag: Flag) -> Frame:
+        """Return a copy with `flag` set where `where` holds."""
+        return replace(self, mask=self.mask | np.where(where, np.uint32(flag), np.uint32(0)))
+
+
+def finite(frame: Frame) -> Frame:
+    """Return the frame with non-finite data or variance set to zero and flagged `NO_DATA`."""
+    wrong = ~(np.isfinite(frame.data) & np.isfinite(frame.var))
+    if not wrong.any():
+        return frame
+    zero = np.float32(0)
+    return replace(
+        frame,
+        data=np.where(wrong, zero, frame.data),
+        var=np.where(wrong, zero, frame.var),
+        mask=frame.mask | np.where(wrong, np.uint32(Flag.NO_DATA), np.uint32(0)),
+    )
