@@ -1,0 +1,58 @@
+# Two commands set everything up: `make demo` and `make test`. Both make their own environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PEERS := .peers
+LONG := real or night or pulls or faults or slow
+export MPLBACKEND := Agg
+
+.PHONY: demo test test-long test-peers bench lint docs format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/nightpipe data get dbsp-quicklook
+	$(BIN)/nightpipe simulate alfosc --out demo/raw/alfosc --seed 1
+	$(BIN)/nightpipe reduce demo/raw/alfosc "$$($(BIN)/nightpipe data path dbsp-quicklook)" --out demo/out; \
+	    status=$$?; if [ $$status -ne 0 ] && [ $$status -ne 10 ]; then exit $$status; fi
+
+test: $(VENV)/.developing
+	$(BIN)/python -m pytest -m "not peer and not real and not night and not pulls and not faults and not slow"
+
+test-long: $(VENV)/.developing
+	$(BIN)/python -m pytest -m "($(LONG)) and not peer"
+
+test-peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pytest -m peer
+
+bench: $(PEERS)/.installed
+	$(PEERS)/bin/python bench/run.py
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.developing
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+docs: $(VENV)/.developing
+	$(BIN)/python -m pytest tests/docs
+	$(BIN)/nightpipe docs --out docs/reference
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peer]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(PEERS) demo

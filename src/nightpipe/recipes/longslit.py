@@ -1,0 +1,143 @@
+"""Long-slit spectroscopy: arc to wavelength map, clean frame to extracted spectra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightpipe.base.recipe import recipe
+from nightpipe.base.run import Run
+from nightpipe.io.references import line_list, sky_lines
+from nightpipe.model.detector import Noise
+from nightpipe.model.exposure import FrameType
+from nightpipe.model.frame import Frame, RawFrame
+from nightpipe.model.spectrum import SkyModel, Source, Spectrum
+from nightpipe.model.traces import TraceSet
+from nightpipe.model.wave import WaveSolution
+from nightpipe.recipes.detector import PRELUDE, clean
+from nightpipe.steps.detector.combine import CombineFrames
+from nightpipe.steps.detector.cosmics import RejectRepeats
+from nightpipe.steps.detector.flat import FlatField
+from nightpipe.steps.spectra.find import FindSources
+from nightpipe.steps.spectra.flexure import Flexure
+from nightpipe.steps.spectra.nominal import NominalWave
+from nightpipe.steps.spectra.optimal import Optimal
+from nightpipe.steps.spectra.profile import FitProfile
+from nightpipe.steps.spectra.sky import NodSky, SubtractSky
+from nightpipe.steps.spectra.trace import WholeSlit
+from nightpipe.steps.spectra.wavecal import Identify
+from nightpipe.steps.spectra.wavemap import MapWavelength
+
+
+@recipe(
+    "arc",
+    inputs=("frames", "bias", "dark", "noise", "flat", "slit"),
+    many=("frames",),
+    optional=("bias", "dark", "flat", "slit"),
+    outputs=("wave", "arc"),
+    steps=(*PRELUDE, CombineFrames, FlatField, WholeSlit, Identify, MapWavelength),
+    data=("lines",),
+    defaults=(("CombineFrames[arc].reject", "none"),),
+)
+def arc(
+    run: Run,
+    *,
+    frames: tuple[RawFrame, ...],
+    bias: Frame | None,
+    dark: Frame | None,
+    noise: Noise,
+    flat: Frame | None,
+    slit: TraceSet | None,
+) -> dict[str, Any]:
+    """Identify the lamp's lines without a human and map wavelength over the native pixels."""
+    cleaned = tuple(clean(run, raw, bias, dark, noise) for raw in frames)
+    frame = cleaned[0] if len(cleaned) == 1 else run(CombineFrames, label="arc", frames=cleaned)
+    if flat is not None:
+        frame = run(FlatField, frame=frame, flat=flat)
+    slit = slit or run(WholeSlit, frame=frame)
+    lamps = tuple(sorted({lamp for raw in frames for lamp in raw.exposure.lamps}))
+    wave = run(Identify, arc=frame, slit=slit, lines=line_list(lamps))
+    wave = run(MapWavelength, arc=frame, slit=slit, wave=wave)
+    run.metric("wave_rms_px", wave.rms_px, "pixel")
+    run.metric("wave_loo_px", wave.loo_px, "pixel")
+    run.metric("wave_lines", int(wave.lines.used.sum()))
+    return {"wave": wave, "arc": frame}
+
+
+@recipe(
+    "extract",
+    inputs=("frame", "others", "partner", "wave", "slit"),
+    many=("others",),
+    optional=("partner", "wave", "slit"),
+    outputs=("frame", "slit", "wave", "sky", "sources", "profiles", "spectra"),
+    steps=(
+        RejectRepeats,
+        WholeSlit,
+        NominalWave,
+        Flexure,
+        SubtractSky,
+        NodSky,
+        FindSources,
+        FitProfile,
+        Optimal,
+    ),
+    data=("lines",),
+    defaults=(("FindSources[standard].brightest_only", True),),
+)
+def extract(
+    run: Run,
+    *,
+    frame: Frame,
+    others: tuple[Frame, ...],
+    partner: Frame | None,
+    wave: WaveSolution | None,
+    slit: TraceSet | None,
+) -> dict[str, Any]:
+    """Correct the flexure, model the sky, find the objects and extract them, all on native pixels."""
+    if others:
+        frame = run(RejectRepeats, frame=frame, others=others)
+    slit = slit or run(WholeSlit, frame=frame)
+    wave = wave or run(NominalWave, frame=frame)
+    wave = run(Flexure, frame=frame, wave=wave, slit=slit, lines=sky_lines())
+    sky, sources = _sky_and_sources(run, frame, partner, wave, slit)
+    profiles = tuple(run(FitProfile, frame=frame, sky=sky, source=source, slit=slit) for source in sources)
+    spectra = tuple(
+        _extract_one(run, frame, sky, profile, source, wave)
+        for profile, source in zip(profiles, sources, strict=True)
+    )
+    run.metric("sky_chi", sky.chi)
+    run.metric("sources", len(sources))
+    return {
+        "frame": frame,
+        "slit": slit,
+        "wave": wave,
+        "sky": sky,
+        "sources": sources,
+        "profiles": profiles,
+        "spectra": spectra,
+    }
+
+
+def _sky_and_sources(
+    run: Run, frame: Frame, partner: Frame | None, wave: WaveSolution, slit: TraceSet
+) -> tuple[SkyModel, tuple[Source, ...]]:
+    label = "standard" if frame.exposure is not None and frame.exposure.type is FrameType.STANDARD else "science"
+    sources: tuple[Source, ...] = ()
+    if partner is not None:
+        sky = run(NodSky, frame=frame, partner=partner, wave=wave, slit=slit)
+        return sky, run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
+    for _ in range(2):  # the first model is made before anyone knows where the objects are
+        sky = run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources)
+        sources = run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
+    return run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources), sources
+
+
+def _extract_one(run: Run, frame: Frame, sky: SkyModel, profile: Any, source: Source, wave: WaveSolution) -> Spectrum:
+    spectrum: Spectrum = run(Optimal, frame=frame, sky=sky, profile=profile, source=source, wave=wave)
+    disperser = frame.disperser
+    facts = {
+        "second_order_from": disperser.second_order_from if disperser else 0.0,
+        "fringes_from": disperser.fringes_from if disperser else 0.0,
+    }
+    return spectrum.but(
+        header=frame.header, exposure=frame.exposure, meta=spectrum.meta | facts, caveats=wave.caveats + source.caveats
+    )

@@ -1,0 +1,70 @@
+"""Master calibrations: bias, dark, noise, flat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightpipe.base.recipe import recipe
+from nightpipe.base.run import Run
+from nightpipe.model.detector import Noise
+from nightpipe.model.frame import Frame, RawFrame
+from nightpipe.recipes.detector import PRELUDE, clean
+from nightpipe.steps.detector.bias import Bias, CompareBias
+from nightpipe.steps.detector.combine import CombineFrames
+from nightpipe.steps.detector.flat import NormaliseFlat
+from nightpipe.steps.detector.linearity import Linearity
+from nightpipe.steps.detector.noise import MeasureNoise
+from nightpipe.steps.detector.overscan import Overscan
+from nightpipe.steps.spectra.trace import FindSlit
+
+
+@recipe("bias", inputs=("frames",), many=("frames",), outputs=("bias",), steps=(Overscan, CombineFrames))
+def bias(run: Run, *, frames: tuple[RawFrame, ...]) -> dict[str, Any]:
+    """Combine bias frames into the structure that the overscan leaves behind."""
+    levelled = tuple(run(Overscan, raw=raw) for raw in frames)
+    return {"bias": run(CombineFrames, label="bias", frames=levelled)}
+
+
+@recipe(
+    "dark",
+    inputs=("frames", "bias"),
+    many=("frames",),
+    optional=("bias",),
+    outputs=("dark",),
+    steps=(Overscan, Linearity, Bias, CombineFrames),
+)
+def dark(run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None) -> dict[str, Any]:
+    """Combine dark frames of one exposure time, bias removed."""
+    levelled = tuple(run(Linearity, frame=run(Overscan, raw=raw)) for raw in frames)
+    if bias is not None:
+        levelled = tuple(run(Bias, frame=frame, bias=bias) for frame in levelled)
+    return {"dark": run(CombineFrames, label="dark", frames=levelled)}
+
+
+@recipe("noise", inputs=("biases", "flats"), many=("biases", "flats"), outputs=("noise",), steps=(MeasureNoise,))
+def noise(run: Run, *, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]) -> dict[str, Any]:
+    """Measure gain and read noise from pairs of bias and flat frames, and compare them with the header."""
+    measured = run(MeasureNoise, biases=biases, flats=flats)
+    for name, gain, read_noise in zip(measured.amplifiers, measured.gain, measured.read_noise, strict=True):
+        run.metric(f"gain_{name}", gain, "electron/adu")
+        run.metric(f"read_noise_{name}", read_noise, "electron")
+    return {"noise": measured}
+
+
+@recipe(
+    "flat",
+    inputs=("frames", "bias", "dark", "noise"),
+    many=("frames",),
+    optional=("bias", "dark"),
+    outputs=("flat", "slit", "lamp"),
+    steps=(*PRELUDE, CombineFrames, FindSlit, NormaliseFlat),
+    defaults=(("CombineFrames[flat].scale", "level"),),
+)
+def flat(
+    run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None, dark: Frame | None, noise: Noise
+) -> dict[str, Any]:
+    """Combine lamp flats, find the slit's edges, and remove the lamp's spectrum: pixel response times slit illumination."""
+    cleaned = tuple(clean(run, raw, bias, dark, noise) for raw in frames)
+    lamp = run(CombineFrames, label="flat", frames=cleaned)
+    slit = run(FindSlit, flat=lamp)
+    return {"flat": run(NormaliseFlat, frame=lamp, slit=slit), "slit": slit, "lamp": lamp}

@@ -1,0 +1,112 @@
+"""From counts to flux: response from standards, calibration, combination of exposures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightpipe.base.errors import ReferenceMissingError
+from nightpipe.base.recipe import recipe
+from nightpipe.base.run import Run
+from nightpipe.io.references import extinction, find_standard
+from nightpipe.model.frame import Frame
+from nightpipe.model.references import Extinction, Standard
+from nightpipe.model.spectrum import Response, SkyModel, Spectrum
+from nightpipe.model.wave import WaveSolution
+from nightpipe.steps.post.barycentre import Barycentre
+from nightpipe.steps.post.fluxcal import FluxCalibrate, FluxCalibrateImage
+from nightpipe.steps.post.sensitivity import Sensitivity
+from nightpipe.steps.spectra.coadd import Coadd
+
+
+@recipe(
+    "sensitivity",
+    inputs=("spectra",),
+    many=("spectra",),
+    outputs=("response",),
+    steps=(Sensitivity,),
+    data=("standards", "extinction"),
+)
+def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
+    """Derive the response from all exposures of standards of one setup; compare repeated ones and choose."""
+    brightest = tuple(group[0] for group in spectra if group)
+    standards = tuple(_standard(spectrum) for spectrum in brightest)
+    return {
+        "response": run(Sensitivity, spectra=brightest, standards=standards, extinction=_extinction(brightest[0]))
+    }
+
+
+@recipe(
+    "calibrate",
+    inputs=("spectra", "frame", "sky", "wave", "response"),
+    optional=("response",),
+    outputs=("spectra", "image"),
+    steps=(FluxCalibrate, FluxCalibrateImage, Barycentre),
+    data=("extinction",),
+)
+def calibrate(
+    run: Run,
+    *,
+    spectra: tuple[Spectrum, ...],
+    frame: Frame,
+    sky: SkyModel,
+    wave: WaveSolution,
+    response: Response | None,
+) -> dict[str, Any]:
+    """Put the extracted spectra and the sky-subtracted image on a flux scale; without a response, correct extinction."""
+    site = extinction(frame.exposure.site.name) if frame.exposure and frame.exposure.site else None
+    fluxed = tuple(
+        run(FluxCalibrate, spectrum=run(Barycentre, spectrum=spectrum), response=response, extinction=site)
+        for spectrum in spectra
+    )
+    clean = frame.but(data=frame.data - sky.model, var=frame.var + sky.var)
+    image = run(FluxCalibrateImage, frame=clean, wave=wave, response=response, extinction=site)
+    return {"spectra": fluxed, "image": image}
+
+
+@recipe("combine", inputs=("spectra",), many=("spectra",), outputs=("spectra",), steps=(Coadd,))
+def combine(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
+    """Combine the exposures of a target, object by object, on native sampling."""
+    groups = matched_objects(spectra)
+    return {"spectra": tuple(group[0] if len(group) == 1 else run(Coadd, spectra=group) for group in groups)}
+
+
+def matched_objects(
+    spectra: tuple[tuple[Spectrum, ...], ...], tolerance: float = 1.5
+) -> tuple[tuple[Spectrum, ...], ...]:
+    """Group the objects of several exposures by their offset from the brightest object, within `tolerance` arcsec.
+
+    The target wanders along the slit between exposures, so positions are compared relative to the brightest object.
+    """
+    groups: list[list[Spectrum]] = []
+    anchors: list[float] = []
+    for exposure in spectra:
+        if not exposure:
+            continue
+        zero = float(max(exposure, key=_brightness).meta["slit_arcsec"])
+        for spectrum in exposure:
+            offset = float(spectrum.meta["slit_arcsec"]) - zero
+            nearest = min(range(len(anchors)), key=lambda k: abs(anchors[k] - offset), default=None)  # noqa: B023
+            if nearest is not None and abs(anchors[nearest] - offset) <= tolerance:
+                groups[nearest].append(spectrum)
+            else:
+                groups.append([spectrum])
+                anchors.append(offset)
+    return tuple(tuple(group) for group in groups)
+
+
+def _brightness(spectrum: Spectrum) -> float:
+    return float(spectrum.meta.get("snr", 0.0))
+
+
+def _standard(spectrum: Spectrum) -> Standard:
+    exposure = spectrum.exposure
+    found = None if exposure is None else find_standard(exposure.standard or exposure.target, exposure.ra, exposure.dec)
+    if found is None:
+        name = "?" if exposure is None else exposure.target
+        raise ReferenceMissingError("a flux table for the standard star", name, "retype the frame as science")
+    return found
+
+
+def _extinction(spectrum: Spectrum) -> Extinction | None:
+    exposure = spectrum.exposure
+    return extinction(exposure.site.name) if exposure is not None and exposure.site is not None else None
