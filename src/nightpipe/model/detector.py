@@ -85,3 +85,18 @@ class Noise:
     gain_source: str
     read_noise_source: str
     caveats: tuple[Caveat, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A master bias against earlier ones, one entry each: the pedestal's step [adu], what differs in structure, noise.
+
+    `structure` is the rms [adu] of the difference of the maps in excess of their noise, after removing the step;
+    `noise_ratio` the read noise now over the read noise then (nan: unknown). `names` are those of the earlier masters.
+    """
+
+    names: tuple[str, ...]
+    level: tuple[float, ...]
+    structure: tuple[float, ...]
+    noise_ratio: tuple[float, ...]
+    caveats: tuple[Caveat, ...] = ()

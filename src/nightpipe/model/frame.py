@@ -35,7 +35,11 @@ class Frame:
 
     `data`, `var` (ny, nx) float32 in `unit` (``"adu"``, ``"electron"``, ``""`` for a flat) and its square, always
     finite; `mask` (ny, nx) uint32 of `Flag` bits decides what counts. `amp` (ny, nx) uint8 numbers the amplifier, or
-    is None where there is one.
+    is None where there is one. In ``"adu"``, `var` is that of what was subtracted; readout and photons join in electrons.
+
+    `var` comes from the data. Once a model of the signal exists, `variance_of` gives the better one: `read_var` is the
+    variance without this exposure's photons, `photon_var` the variance of one electron of signal (1 divided by the
+    flat; None: 1), `flat_var` the relative variance of the flat (None: 0).
     """
 
     data: Image
@@ -48,6 +52,9 @@ class Frame:
     header: Header = field(default_factory=dict)
     amp: NDArray[np.uint8] | None = None
     caveats: tuple[Caveat, ...] = ()
+    read_var: Image | None = None
+    photon_var: Image | None = None
+    flat_var: Image | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,6 +66,17 @@ class Frame:
     def good(self) -> NDArray[np.bool_]:
         """Return where the pixels may be measured."""
         return (self.mask & np.uint32(UNUSABLE)) == 0
+
+    def variance_of(self, signal: NDArray[Any]) -> Image:
+        """Return the variance [electron^2] of pixels whose expected signal is `signal` [electron], noiseless.
+
+        Frames that do not know their read noise (`read_var` is None) return `var`.
+        """
+        if self.read_var is None:
+            return self.var
+        photons = np.maximum(signal, 0) if self.photon_var is None else np.maximum(signal, 0) * self.photon_var
+        flat = 0.0 if self.flat_var is None else self.flat_var * np.square(signal)
+        return (self.read_var + photons + flat).astype(np.float32)
 
     def but(self, *, caveats: tuple[Caveat, ...] = (), **changes: Any) -> Frame:
         """Return a copy with `changes`; new caveats are added to the old ones."""
