@@ -1,0 +1,1 @@
+"""What a notebook imports: `reduce` and its products."""
