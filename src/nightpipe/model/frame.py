@@ -35,7 +35,8 @@ class Frame:
 
     `data`, `var` (ny, nx) float32 in `unit` (``"adu"``, ``"electron"``, ``""`` for a flat) and its square, always
     finite; `mask` (ny, nx) uint32 of `Flag` bits decides what counts. `amp` (ny, nx) uint8 numbers the amplifier, or
-    is None where there is one. In ``"adu"``, `var` is that of what was subtracted; readout and photons join in electrons.
+    is None where there is one. Before electrons, `var` is that of what was subtracted alone: readout
+    and photons join there.
 
     `var` comes from the data. Once a model of the signal exists, `variance_of` gives the better one: `read_var` is the
     variance without this exposure's photons, `photon_var` the variance of one electron of signal (1 divided by the
