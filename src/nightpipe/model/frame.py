@@ -100,3 +100,21 @@ def finite(frame: Frame) -> Frame:
         var=np.where(wrong, zero, frame.var),
         mask=frame.mask | np.where(wrong, np.uint32(Flag.NO_DATA), np.uint32(0)),
     )
+
+
+def oriented_as(frame: Frame, detector: Detector) -> Frame:
+    """Return `frame` turned to the orientation of `detector`: a master bias serves slits of either direction.
+
+    Transposition and reversal only; no pixel is resampled.
+    """
+    own = frame.detector
+    if own is None or (own.dispersion, own.increasing) == (detector.dispersion, detector.increasing):
+        return frame
+    arrays = {name: _turned(getattr(frame, name), own, detector) for name in ("data", "var", "mask")}
+    amp = None if frame.amp is None else _turned(frame.amp, own, detector)
+    return replace(frame, **arrays, amp=amp, detector=detector)
+
+
+def _turned(array: NDArray[Any], own: Detector, other: Detector) -> NDArray[Any]:
+    raw = array if own.increasing else array[:, ::-1]
+    return other.oriented(raw.T if own.dispersion == "y" else raw)

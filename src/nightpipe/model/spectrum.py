@@ -22,7 +22,8 @@ class SkyModel:
     """The sky on native pixels: `model` (ny, nx) [electron] and the variance of the *model* `var` (ny, nx).
 
     `used` (ny, nx) marks the pixels that the fit kept; `chi` is the scatter of residual over error on them;
-    `method` is ``"bspline"``, ``"nod"`` or ``"none"``.
+    `method` is ``"bspline"``, ``"nod"`` or ``"none"``. `modes` (k, ny, nx) says how the model's errors go together
+    within a column, ``cov[i, j] = sum_k modes[k, i] modes[k, j]``; None: the pixels' errors are independent.
     """
 
     model: Image
@@ -32,6 +33,7 @@ class SkyModel:
     knots: int
     method: str = "bspline"
     caveats: tuple[Caveat, ...] = ()
+    modes: Image | None = None
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,7 @@ def extract(
     sky, sources = _sky_and_sources(run, frame, partner, wave, slit)
     profiles = tuple(run(FitProfile, frame=frame, sky=sky, source=source, slit=slit) for source in sources)
     spectra = tuple(
-        _extract_one(run, frame, sky, profile, source, wave)
-        for profile, source in zip(profiles, sources, strict=True)
+        _extract_one(run, frame, sky, profile, source, wave) for profile, source in zip(profiles, sources, strict=True)
     )
     run.metric("sky_chi", sky.chi)
     run.metric("sources", len(sources))

@@ -9,7 +9,7 @@ from nightpipe.base.run import Run
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.recipes.detector import PRELUDE, clean
-from nightpipe.steps.detector.bias import Bias, CompareBias
+from nightpipe.steps.detector.bias import Bias
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.flat import NormaliseFlat
 from nightpipe.steps.detector.linearity import Linearity
@@ -41,10 +41,22 @@ def dark(run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None) -> dict[
     return {"dark": run(CombineFrames, label="dark", frames=levelled)}
 
 
-@recipe("noise", inputs=("biases", "flats"), many=("biases", "flats"), outputs=("noise",), steps=(MeasureNoise,))
-def noise(run: Run, *, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]) -> dict[str, Any]:
-    """Measure gain and read noise from pairs of bias and flat frames, and compare them with the header."""
-    measured = run(MeasureNoise, biases=biases, flats=flats)
+@recipe(
+    "noise",
+    inputs=("biases", "flats", "like"),
+    many=("biases", "flats"),
+    optional=("like",),
+    outputs=("noise",),
+    steps=(MeasureNoise,),
+)
+def noise(
+    run: Run, *, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...], like: RawFrame | None
+) -> dict[str, Any]:
+    """Measure gain and read noise from pairs of bias and flat frames, and compare them with the header.
+
+    A night with neither has only the exposure itself, `like`: its overscan, and the header's word.
+    """
+    measured = run(MeasureNoise, biases=biases, flats=flats if like is None else (like,))
     for name, gain, read_noise in zip(measured.amplifiers, measured.gain, measured.read_noise, strict=True):
         run.metric(f"gain_{name}", gain, "electron/adu")
         run.metric(f"read_noise_{name}", read_noise, "electron")
@@ -63,7 +75,7 @@ def noise(run: Run, *, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]
 def flat(
     run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None, dark: Frame | None, noise: Noise
 ) -> dict[str, Any]:
-    """Combine lamp flats, find the slit's edges, and remove the lamp's spectrum: pixel response times slit illumination."""
+    """Combine lamp flats, find the slit's edges, remove the lamp's spectrum: pixel response times illumination."""
     cleaned = tuple(clean(run, raw, bias, dark, noise) for raw in frames)
     lamp = run(CombineFrames, label="flat", frames=cleaned)
     slit = run(FindSlit, flat=lamp)

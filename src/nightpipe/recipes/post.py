@@ -30,9 +30,7 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
     """Derive the response from all exposures of standards of one setup; compare repeated ones and choose."""
     brightest = tuple(group[0] for group in spectra if group)
     standards = tuple(_standard(spectrum) for spectrum in brightest)
-    return {
-        "response": run(Sensitivity, spectra=brightest, standards=standards, extinction=_extinction(brightest[0]))
-    }
+    return {"response": run(Sensitivity, spectra=brightest, standards=standards, extinction=_extinction(brightest[0]))}
 
 
 @recipe(
@@ -52,7 +50,7 @@ def calibrate(
     wave: WaveSolution,
     response: Response | None,
 ) -> dict[str, Any]:
-    """Put the extracted spectra and the sky-subtracted image on a flux scale; without a response, correct extinction."""
+    """Put spectra and sky-subtracted image on a flux scale; without a response, correct the extinction alone."""
     site = extinction(frame.exposure.site.name) if frame.exposure and frame.exposure.site else None
     fluxed = tuple(
         run(FluxCalibrate, spectrum=run(Barycentre, spectrum=spectrum), response=response, extinction=site)
@@ -85,7 +83,7 @@ def matched_objects(
         zero = float(max(exposure, key=_brightness).meta["slit_arcsec"])
         for spectrum in exposure:
             offset = float(spectrum.meta["slit_arcsec"]) - zero
-            nearest = min(range(len(anchors)), key=lambda k: abs(anchors[k] - offset), default=None)  # noqa: B023
+            nearest = min(range(len(anchors)), key=lambda k: abs(anchors[k] - offset), default=None)
             if nearest is not None and abs(anchors[nearest] - offset) <= tolerance:
                 groups[nearest].append(spectrum)
             else:

@@ -1,0 +1,24 @@
+"""The book of recipes: all that the engine may run, and the planner that orders them."""
+
+from __future__ import annotations
+
+from nightpipe.engine.builder import Book
+from nightpipe.recipes import detector, longslit, masters, post
+from nightpipe.recipes.planner import plan
+
+BOOK = Book(
+    recipes=(
+        masters.bias,
+        masters.noise,
+        masters.dark,
+        masters.flat,
+        longslit.arc,
+        detector.prepare,
+        longslit.extract,
+        post.sensitivity,
+        post.calibrate,
+        post.combine,
+    ),
+    plan=plan,
+    address="nightpipe.recipes.book:BOOK",
+)

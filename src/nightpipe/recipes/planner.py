@@ -1,0 +1,290 @@
+"""Which recipes a night of long-slit frames needs, on which frames, with which calibrations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nightpipe.base.caveat import Caveat, merged
+from nightpipe.engine.builder import Builder
+from nightpipe.engine.match import Match, Reason
+from nightpipe.engine.night import Night
+from nightpipe.engine.plan import Node, OutputRef, RawRef
+from nightpipe.model.exposure import Exposure, FrameType
+
+SKY = (FrameType.SCIENCE, FrameType.STANDARD)
+MODE = "longslit"
+
+
+def plan(night: Night, builder: Builder) -> None:
+    """Plan every exposure of the sky in the modes that nightpipe reduces; without one, the calibrations alone."""
+    exposures = [one for one in night.of(*SKY) if one.setup.mode == MODE]
+    reduced = {one.path: _extracted(builder, one, exposures) for one in exposures}
+    responses = _responses(builder, exposures, reduced)
+    groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
+    for exposure in exposures:
+        groups[_group(exposure)].append(exposure)
+    for members in groups.values():
+        _target(builder, members, reduced, responses)
+    if not exposures:
+        _calibrations_alone(night, builder)
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The nodes that one exposure is reduced with; None where nothing serves, and then a caveat tells."""
+
+    bias: OutputRef | None
+    dark: OutputRef | None
+    flat: Node | None
+    noise: OutputRef
+    caveats: tuple[Caveat, ...]
+    reasons: tuple[Reason, ...]
+
+    def inputs(self) -> dict[str, OutputRef | None]:
+        """Return what the prelude takes."""
+        return {"bias": self.bias, "dark": self.dark, "noise": self.noise}
+
+
+def _group(exposure: Exposure) -> tuple[str, ...]:
+    setup = exposure.setup
+    return (
+        exposure.instrument,
+        exposure.target,
+        setup.arm,
+        setup.disperser,
+        setup.angle,
+        "x".join(map(str, setup.binning)),
+    )
+
+
+def _raws(builder: Builder, exposures: Iterable[Exposure]) -> list[RawRef]:
+    return [builder.raw(one) for one in exposures]
+
+
+def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
+    """Return bias, dark, flat and noise for an exposure, as its instrument's rules match them."""
+    biases = builder.match(exposure, FrameType.BIAS)
+    flats = builder.match(exposure, FrameType.FLAT)
+    darks = builder.match(exposure, FrameType.DARK) if _has_darks(builder, exposure) else Match()
+    bias = _bias(builder, biases, exposure)
+    noise = builder.node(
+        "noise",
+        inputs={
+            "biases": _raws(builder, biases.exposures),
+            "flats": _raws(builder, flats.exposures),
+            "like": builder.raw(exposure) if not biases.exposures and not flats.exposures else None,
+        },
+        label=_label("noise", exposure, biases.exposures + flats.exposures),
+        reasons=flats.reasons,
+    )["noise"]
+    dark = _dark(builder, darks, bias, exposure)
+    flat = _flat(builder, flats, bias, dark, noise, exposure)
+    matches = (biases, flats, darks)
+    return Calibrations(
+        bias,
+        dark,
+        flat,
+        noise,
+        merged(*(match.caveats for match in matches)),
+        tuple(reason for match in matches for reason in match.reasons),
+    )
+
+
+def _has_darks(builder: Builder, exposure: Exposure) -> bool:
+    """Tell whether anybody takes darks for this detector: most CCDs need none, and their absence is no caveat."""
+    return any(one.instrument == exposure.instrument for one in builder.night.of(FrameType.DARK))
+
+
+def _label(kind: str, exposure: Exposure, frames: tuple[Exposure, ...]) -> str:
+    where = f"{exposure.instrument}_{exposure.setup.arm}" if exposure.setup.arm else exposure.instrument
+    return f"{where}_{frames[0].name}" if frames else f"{where}_{exposure.name}_{kind}"
+
+
+def _published(kind: str, label: str) -> dict[str, str]:
+    return {kind: f"calibrations/{kind}_{label}"}
+
+
+def _bias(builder: Builder, match: Match, exposure: Exposure) -> OutputRef | None:
+    if not match.exposures:
+        return None
+    label = _label("bias", exposure, match.exposures)
+    frames = _raws(builder, match.exposures)
+    node = builder.node(
+        "bias", inputs={"frames": frames}, label=label, reasons=match.reasons, publish=_published("bias", label)
+    )
+    return node["bias"]
+
+
+def _dark(builder: Builder, match: Match, bias: OutputRef | None, exposure: Exposure) -> OutputRef | None:
+    if not match.exposures:
+        return None
+    label = _label("dark", exposure, match.exposures)
+    inputs = {"frames": _raws(builder, match.exposures), "bias": bias}
+    node = builder.node("dark", inputs=inputs, label=label, reasons=match.reasons, publish=_published("dark", label))
+    return node["dark"]
+
+
+def _flat(
+    builder: Builder,
+    match: Match,
+    bias: OutputRef | None,
+    dark: OutputRef | None,
+    noise: OutputRef,
+    exposure: Exposure,
+) -> Node | None:
+    if not match.exposures:
+        return None
+    label = _label("flat", exposure, match.exposures)
+    frames = _raws(builder, match.exposures)
+    return builder.node(
+        "flat",
+        inputs={"frames": frames, "bias": bias, "dark": dark, "noise": noise},
+        label=label,
+        reasons=match.reasons,
+        publish=_published("flat", label),
+    )
+
+
+def _arc(builder: Builder, exposure: Exposure, own: Calibrations) -> tuple[Node | None, Match]:
+    match = builder.match(exposure, FrameType.ARC)
+    if not match.exposures:
+        return None, match
+    label = _label("arc", exposure, match.exposures)
+    inputs = own.inputs() | {
+        "frames": _raws(builder, match.exposures),
+        "flat": own.flat["flat"] if own.flat else None,
+        "slit": own.flat["slit"] if own.flat else None,
+    }
+    publish = {"wave": f"calibrations/wave_{label}", "arc": f"calibrations/arc_{label}"}
+    return builder.node("arc", inputs=inputs, label=label, reasons=match.reasons, publish=publish), match
+
+
+def _prepared(builder: Builder, exposure: Exposure) -> tuple[Node, Calibrations]:
+    own = calibrations(builder, exposure)
+    inputs = own.inputs() | {"raw": builder.raw(exposure), "flat": own.flat["flat"] if own.flat else None}
+    node = builder.node(
+        "prepare",
+        inputs=inputs,
+        exposure=exposure,
+        target=exposure.target,
+        caveats=own.caveats,
+        reasons=own.reasons,
+    )
+    return node, own
+
+
+def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) -> Node:
+    prepared, own = _prepared(builder, exposure)
+    arc, match = _arc(builder, exposure, own)
+    inputs = {
+        "frame": prepared["frame"],
+        "others": [_prepared(builder, other)[0]["frame"] for other in _repeats(exposure, exposures)],
+        "wave": arc["wave"] if arc else None,
+        "slit": own.flat["slit"] if own.flat else None,
+    }
+    return builder.node(
+        "extract",
+        inputs=inputs,
+        exposure=exposure,
+        target=exposure.target,
+        caveats=match.caveats,
+        reasons=match.reasons,
+    )
+
+
+def _repeats(exposure: Exposure, exposures: list[Exposure]) -> list[Exposure]:
+    """Return the other exposures of the same science target with the same setup, for the rejection of cosmic rays."""
+    if exposure.type is not FrameType.SCIENCE:
+        return []
+    same = [one for one in exposures if one.setup == exposure.setup and _group(one) == _group(exposure)]
+    return [one for one in same if one.path != exposure.path and 0.5 < one.exptime / max(exposure.exptime, 0.1) < 2]
+
+
+def _response_key(exposure: Exposure) -> tuple[str, ...]:
+    setup = exposure.setup
+    return (exposure.instrument, setup.arm, setup.disperser, setup.angle, setup.dichroic, setup.filter)
+
+
+def _responses(
+    builder: Builder, exposures: list[Exposure], reduced: dict[str, Node]
+) -> dict[tuple[str, ...], OutputRef]:
+    """Return the response of each setup that has a standard."""
+    standards: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
+    for exposure in exposures:
+        if exposure.type is FrameType.STANDARD:
+            standards[_response_key(exposure)].append(exposure)
+    return {key: _response(builder, members, reduced) for key, members in standards.items()}
+
+
+def _response(builder: Builder, members: list[Exposure], reduced: dict[str, Node]) -> OutputRef:
+    label = _label("response", members[0], tuple(members))
+    node = builder.node(
+        "sensitivity",
+        inputs={"spectra": [reduced[one.path]["spectra"] for one in members]},
+        label=label,
+        publish=_published("response", label),
+    )
+    return node["response"]
+
+
+def _nearest_response(
+    exposure: Exposure, responses: dict[tuple[str, ...], OutputRef]
+) -> tuple[OutputRef | None, tuple[Caveat, ...]]:
+    """Return the response of the exposure's setup; one taken through another filter serves with a caveat."""
+    key = _response_key(exposure)
+    if key in responses:
+        return responses[key], ()
+    alike = [other for other in responses if other[:-1] == key[:-1]]
+    if not alike:
+        return None, ()
+    text = f"response taken through filter {alike[0][-1] or 'none'}, the exposure through {key[-1] or 'none'}"
+    return responses[alike[0]], (Caveat("response.relaxed_filter", text),)
+
+
+def _target(
+    builder: Builder, members: list[Exposure], reduced: dict[str, Node], responses: dict[tuple[str, ...], OutputRef]
+) -> None:
+    """Calibrate each exposure of a target and combine them."""
+    calibrated = []
+    folder = folder_of(members[0])
+    for exposure in members:
+        extracted = reduced[exposure.path]
+        response, caveats = _nearest_response(exposure, responses)
+        node = builder.node(
+            "calibrate",
+            inputs={name: extracted[name] for name in ("spectra", "frame", "sky", "wave")} | {"response": response},
+            exposure=exposure,
+            target=exposure.target,
+            caveats=caveats,
+            publish={"image": f"{folder}/{exposure.name}_2d", "spectra": f"{folder}/{exposure.name}_spectra"},
+        )
+        calibrated.append(node["spectra"])
+    setup = members[0].setup
+    label = "_".join(part for part in (folder, setup.arm, setup.disperser) if part)
+    builder.node(
+        "combine",
+        inputs={"spectra": calibrated},
+        target=members[0].target,
+        label=label,
+        publish={"spectra": f"{folder}/{label}"},
+    )
+
+
+def folder_of(exposure: Exposure) -> str:
+    """Return the name of a target's folder: its name, with what no file system likes replaced."""
+    kept = "".join(letter if letter.isalnum() or letter in "+-._" else "_" for letter in exposure.target)
+    return kept.strip("._") or exposure.name
+
+
+def _calibrations_alone(night: Night, builder: Builder) -> None:
+    """A night without the sky: the masters and wavelength solutions are what a person wants to see."""
+    for arc in night.of(FrameType.ARC):
+        if arc.setup.mode == MODE:
+            _arc(builder, arc, calibrations(builder, arc))
+    for flat in night.of(FrameType.FLAT):
+        if flat.setup.mode == MODE:
+            calibrations(builder, flat)
+    for bias in night.of(FrameType.BIAS):
+        _bias(builder, Match((bias, *builder.match(bias, FrameType.BIAS).exposures)), bias)
