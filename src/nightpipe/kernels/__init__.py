@@ -1,0 +1,23 @@
+"""Compiled loops over pixels; each module has one entry per kernel and a plain-numpy twin as its oracle.
+
+Nothing here imports numba: that happens when a kernel module is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+
+MODULES = ("combine",)
+"""The modules that hold compiled functions; each has a `rehearse` that calls all of them on a few pixels."""
+
+
+def warm() -> dict[str, float]:
+    """Compile every kernel, or load it from the cache, and return the seconds that each module took."""
+    return {name: _seconds(name) for name in MODULES}
+
+
+def _seconds(name: str) -> float:
+    start = time.perf_counter()
+    importlib.import_module(f"nightpipe.kernels.{name}").rehearse()
+    return time.perf_counter() - start
