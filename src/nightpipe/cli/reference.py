@@ -37,9 +37,8 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> str:
-    from typer.main import get_command
-
     from nightpipe.cli.main import app
+    from typer.main import get_command
 
     parts = [_NOTE, "# Commands\n"]
     for path, command in _walk(get_command(app), "nightpipe"):
@@ -102,11 +101,13 @@ def _parameters(step: type[Step]) -> str:
     if not step.model_fields:
         return "No parameters.\n"
     head = "| parameter | default | unit | range | what it does |\n|---|---|---|---|---|\n"
-    rows = [
-        f"| `{name}` | `{default_of(info)}` | {unit_of(info)} | {_cell(_range(info))} | {_cell(info.description or '')} |"
-        for name, info in step.model_fields.items()
-    ]
+    rows = [_row(name, info) for name, info in step.model_fields.items()]
     return head + "\n".join(rows) + "\n"
+
+
+def _row(name: str, info: Any) -> str:
+    cells = (f"`{name}`", f"`{default_of(info)}`", unit_of(info), _cell(_range(info)), _cell(info.description or ""))
+    return "| " + " | ".join(cells) + " |"
 
 
 def _range(info: Any) -> str:
