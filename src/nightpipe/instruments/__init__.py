@@ -1,0 +1,1 @@
+"""Instruments: one TOML file each, and what reads a header by it."""

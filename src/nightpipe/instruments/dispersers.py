@@ -1,0 +1,86 @@
+"""The disperser of one exposure: nominal dispersion and wavelength for its window, binning, slit and filter."""
+
+from __future__ import annotations
+
+from nightpipe.base.errors import ConfigError, MissingCardError
+from nightpipe.instruments.gratings import grating_centre, grating_dispersion
+from nightpipe.instruments.match import holds, matches
+from nightpipe.instruments.sections import middle
+from nightpipe.instruments.spec import DisperserSpec, InstrumentSpec
+from nightpipe.instruments.values import number, sexagesimal
+from nightpipe.model.detector import Detector
+from nightpipe.model.disperser import Disperser
+from nightpipe.model.exposure import Exposure, FrameType, Scalar, Setup
+
+SPECTRA = (FrameType.FLAT, FrameType.ARC, FrameType.STANDARD, FrameType.SCIENCE)
+
+
+def disperser(spec: InstrumentSpec, shot: Exposure, detector: Detector) -> Disperser | None:
+    """Return the nominal facts of the disperser in the beam; None when there is none.
+
+    Raises `ConfigError` when the frame is a spectrum and the description lacks its disperser.
+    """
+    name = shot.setup.disperser
+    if not name or not detector.dispersion:
+        return None
+    facts = setup_facts(shot.setup)
+    found = [entry for entry in spec.dispersers if holds(entry.name, name) and matches(entry.when, facts.get)]
+    if found:
+        return _nominal(found[-1], spec, shot, detector)
+    if shot.type not in SPECTRA:
+        return None
+    raise ConfigError(
+        f"the disperser {name} of {spec.title} in {shot.path}",
+        f"only {', '.join(dict.fromkeys(entry.name for entry in spec.dispersers))} are described",
+        "add it to a copy of the description, in the folder NIGHTPIPE_INSTRUMENTS",
+    )
+
+
+def setup_facts(setup: Setup) -> dict[str, Scalar]:
+    """Return the plain facts of a setup, for conditions."""
+    return {key: value for key, value in vars(setup).items() if isinstance(value, (str, int, float, bool))}
+
+
+def slit_width(setup: Setup) -> float:
+    """Return the slit's width [arcsec] from its name; 1 where it holds no number."""
+    try:
+        return abs(number(setup.slit))
+    except ValueError:
+        return 1.0
+
+
+def _nominal(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure, detector: Detector) -> Disperser:
+    unbinned, centre = _dispersion_and_centre(entry, spec, shot)
+    binning = detector.binning[0 if detector.dispersion == "x" else 1]
+    light = next(chosen.light for chosen in spec.detectors if chosen.name == detector.name)
+    whole, seen = middle(light, shot.setup.window, detector.dispersion)
+    return Disperser(
+        name=entry.name,
+        dispersion=unbinned * binning,
+        centre=centre + (seen - whole) * unbinned * (1.0 if detector.increasing else -1.0),
+        centre_tolerance=entry.centre_tolerance or 100.0 * unbinned,
+        dispersion_tolerance=entry.dispersion_tolerance,
+        range=entry.range,
+        fwhm=max(entry.resolution * slit_width(shot.setup), 2.0 * unbinned * binning),
+        second_order_from=_second_order(entry, spec, shot.setup.filter),
+        fringes_from=entry.fringes_from,
+    )
+
+
+def _second_order(entry: DisperserSpec, spec: InstrumentSpec, filters: str) -> float:
+    cuts = [2.0 * cut for pattern, cut in spec.blockers.items() if holds(pattern, filters)]
+    return max([entry.second_order_from, *cuts]) if entry.second_order_from else 0.0
+
+
+def _dispersion_and_centre(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure) -> tuple[float, float]:
+    facts = setup_facts(shot.setup)
+    optics = next((item for item in spec.optics if matches(item.when, facts.get)), None)
+    if optics is None or not entry.lines:
+        return entry.dispersion, entry.centre
+    try:
+        degrees = sexagesimal(shot.setup.angle)
+    except ValueError as error:
+        raise MissingCardError(
+            f"the grating angle in {shot.path}", f"{shot.setup.angle!r}", "write the card into a copy of the file"
+        ) from error
+    return grating_dispersion(entry.lines, degrees, optics), grating_centre(entry.lines, degrees, optics)

@@ -1,0 +1,21 @@
+"""Binnings that a header splits over two cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nightpipe.model.exposure import Scalar
+
+
+def alfosc_binning(card: Callable[[str], Scalar | None]) -> str | None:
+    """Return NOT/ALFOSC's binning as ``XxY``."""
+    return _pair(card("DETXBIN"), card("DETYBIN"))
+
+
+def sprat_binning(card: Callable[[str], Scalar | None]) -> str | None:
+    """Return LT/SPRAT's binning as ``XxY``."""
+    return _pair(card("CCDXBIN"), card("CCDYBIN"))
+
+
+def _pair(x: Scalar | None, y: Scalar | None) -> str | None:
+    return None if x is None or y is None else f"{x}x{y}"
