@@ -1,0 +1,118 @@
+"""Rows of the slit that hold objects, so that the sky is fitted elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import NDArray
+
+from nightpipe.model.spectrum import Source
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+CHUNK = 96
+"""Columns that are collapsed together: an object's trace hardly moves within them."""
+
+
+def source_mask(sources: tuple[Source, ...], shape: tuple[int, int], width: float) -> Mask:
+    """Return the pixels within `width` FWHM of the trace of any source."""
+    rows = np.arange(shape[0], dtype=np.float64)[:, None]
+    columns = np.arange(shape[1], dtype=np.float64)
+    mask = np.zeros(shape, dtype=bool)
+    for source in sources:
+        mask |= np.abs(rows - source.trace.centre(columns)[None, :]) <= width * source.fwhm
+    return mask
+
+
+def bright_rows(data: Array, sigma: Array, ok: Mask, inside: Mask, threshold: float) -> Mask:
+    """Return the pixels of rows that are brighter than the sky between them, chunk by chunk of columns.
+
+    `data` (ny, nx) may still hold the sky or not; `sigma` is its error, `ok` what may be measured. The sky along the
+    slit is a parabola, fitted with rejection from above; a run of rows counts when its smoothed excess passes
+    `threshold` sigma, and is followed outwards while the excess is above two sigma (following it further would collect
+    the rows that fluctuated upwards, and leave the sky too low).
+    """
+    mask = np.zeros(data.shape, dtype=bool)
+    for start in range(0, data.shape[1], CHUNK):
+        part = slice(start, min(start + CHUNK, data.shape[1]))
+        level, error = row_medians(data[:, part], sigma[:, part], ok[:, part])
+        mask[:, part] = _object_rows(level, error, threshold)[:, None]
+    return (mask | _neighbours(mask)) & inside
+
+
+def row_medians(data: Array, sigma: Array, ok: Mask) -> tuple[Array, Array]:
+    """Return each row's median and its error; rows with fewer than a quarter of their pixels get an infinite error."""
+    count = ok.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = _masked_median(data, ok)
+        error = 1.2533 * np.sqrt(np.sum(np.where(ok, sigma, 0.0) ** 2, axis=1)) / count
+    known = (count >= max(0.25 * data.shape[1], 1)) & np.isfinite(level)
+    return np.where(known, level, 0.0), np.where(known, error, np.inf)
+
+
+def _masked_median(data: Array, ok: Mask) -> Array:
+    """Return the median of each row's good pixels, NaN where there is none."""
+    ordered = np.sort(np.where(ok, data, np.inf), axis=1)
+    count = ok.sum(axis=1)
+    rows = np.arange(len(data))
+    low, high = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, np.minimum(count // 2, data.shape[1] - 1)]
+    return np.where(count > 0, 0.5 * (low + high), np.nan)
+
+
+def _object_rows(level: Array, error: Array, threshold: float) -> Mask:
+    known = np.isfinite(error)
+    if known.sum() < 8:
+        return np.zeros(level.shape, dtype=bool)
+    excess = (level - _baseline(level, error, known)) / np.where(known, error, 1.0)
+    excess = np.where(known, excess, 0.0) / max(_spread(excess[known]), 1.0)
+    smooth = np.convolve(excess, np.ones(3), mode="same") / np.sqrt(3.0)
+    return _widened(_grown(smooth > threshold, smooth > 2.0))
+
+
+def _baseline(level: Array, error: Array, known: Mask) -> Array:
+    """Fit a parabola through the sky rows: objects only add light, so rejection is stricter above than below."""
+    v = np.linspace(-1, 1, len(level))
+    basis = legendre.legvander(v, 2)
+    keep = known & (level <= np.percentile(level[known], 70))
+    order = 0
+    for iteration in range(12):
+        order = min(iteration // 2, 2)
+        weight = np.where(keep, 1.0 / np.where(known, error, 1.0), 0.0)
+        coef, *_ = np.linalg.lstsq(basis[:, : order + 1] * weight[:, None], level * weight, rcond=None)
+        residual = (level - basis[:, : order + 1] @ coef) / np.where(known, error, 1.0)
+        scale = max(_spread(residual[keep]), 1.0)
+        fresh = known & (residual < 2.5 * scale) & (residual > -4.0 * scale)
+        if fresh.sum() < max(8, 0.15 * known.sum()):
+            break
+        keep = fresh
+    return np.asarray(basis[:, : order + 1] @ coef)
+
+
+def _spread(values: Array) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if values.size else 1.0
+
+
+def _grown(core: Mask, around: Mask) -> Mask:
+    """Return the runs of `around` that hold a pixel of `core`."""
+    around = around | core
+    label = np.cumsum(np.diff(around.astype(np.int8), prepend=0) == 1) * around
+    return around & np.isin(label, np.unique(label[core]))
+
+
+def _widened(rows: Mask) -> Mask:
+    """Widen every run by a quarter of its length, two rows at least: a star's wings reach below the noise."""
+    wide = rows.copy()
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    for start, stop in edges.reshape(-1, 2):
+        extra = max(2, int(0.25 * (stop - start)))
+        wide[max(start - extra, 0) : stop + extra] = True
+    return wide
+
+
+def _neighbours(mask: Mask) -> Mask:
+    """Return the mask of the chunks to the left and right: a trace may cross a row at a chunk's border."""
+    around = np.zeros_like(mask)
+    around[:, CHUNK:] |= mask[:, :-CHUNK]
+    around[:, :-CHUNK] |= mask[:, CHUNK:]
+    return around

@@ -1,0 +1,227 @@
+"""The iterated fit of the sky of one slit: robust start, rejection, knots and orders where the data ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.errors import BadFrameError
+from nightpipe.maths.photons import NoiseLaw
+from nightpipe.maths.surface import Normal, Surface, normal_equations, solve_surface, tiny_penalty
+from nightpipe.steps.spectra.slitgrid import SlitGrid
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+STIFF = 1e7
+"""Penalty, in units of the data's weight, on terms along the slit that have shown no significance: they then vary over
+about 50 knots. A global order for all would cost noise in the continuum for what only the lines need."""
+
+MISFIT = 4.0
+"""Standard deviations of chi-square above its mean at which an interval counts as badly fitted."""
+
+LEAST = 40
+"""Pixels without which no sky can be fitted."""
+
+
+@dataclass(frozen=True)
+class SkyRules:
+    """How to fit: highest `order` along the slit, knot `spacing` [pixel], `splits` of it, `clip` [sigma], rounds."""
+
+    order: int
+    spacing: float
+    splits: int
+    clip: float
+    iterations: int
+    significance: float
+
+
+@dataclass(frozen=True)
+class SkyPixels:
+    """The pixels of one slit that may show sky, as flat arrays; `start` is a first guess of the sky."""
+
+    u: Array
+    v: Array
+    counts: Array
+    start: Array
+    floor: Array
+    slope: Array
+
+    def sigma(self, sky: Array) -> Array:
+        """Return the error of the counts where the sky is as given."""
+        return np.sqrt(self.floor + self.slope * np.maximum(sky, 0.0))
+
+
+@dataclass(frozen=True)
+class SkyFit:
+    """The surface of the sky and which of the pixels (flat) made it; `chi` is their scatter in sigma."""
+
+    surface: Surface
+    used: Mask
+    chi: float
+
+
+def sky_pixels(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask) -> SkyPixels:
+    """Collect the pixels `where` sky may be seen; raises BadFrameError where there are too few."""
+    if int(where.sum()) < LEAST:
+        raise BadFrameError("pixels of sky in the slit", f"{int(where.sum())}", "check slit edges, mask and objects")
+    slope = np.broadcast_to(law.slope, data.shape)
+    start = np.broadcast_to(column_medians(data, where)[None, :], data.shape)
+    return SkyPixels(*(a[where] for a in (grid.u, grid.v, data, start, law.floor, slope)))
+
+
+def column_medians(data: Array, where: Mask) -> Array:
+    """Return the median of each column over the pixels `where`, bridged where a column has none."""
+    ordered = np.sort(np.where(where, data, np.inf), axis=0)
+    count = where.sum(axis=0)
+    columns = np.arange(data.shape[1])
+    low = ordered[np.maximum(count - 1, 0) // 2, columns]
+    high = ordered[np.minimum(count // 2, len(data) - 1), columns]
+    known = count > 0
+    with np.errstate(invalid="ignore"):
+        middle = 0.5 * (low + high)
+    return np.interp(columns, columns[known], middle[known])
+
+
+def fit_sky(pixels: SkyPixels, rules: SkyRules) -> SkyFit:
+    """Fit the sky: first without structure along the slit, then with knots and orders where they are significant."""
+    breaks = first_breaks(pixels.u, rules.spacing)
+    used = agreeing(pixels, pixels.start, np.ones(len(pixels.u), dtype=bool), breaks, rules.clip + 1.5)
+    fit = _settle(pixels, SkyFit(Surface(breaks, np.zeros((len(breaks) + 2, 1))), used, 1.0), 0, rules, pixels.start)
+    if rules.order > 0:
+        fit = _settle(pixels, fit, rules.order, rules, fit.surface(pixels.u, pixels.v))
+    for _ in range(rules.splits):
+        breaks = split_breaks(pixels, fit)
+        if len(breaks) == len(fit.surface.breaks):
+            break
+        sky = fit.surface(pixels.u, pixels.v)
+        fit = _settle(pixels, replace(fit, surface=Surface(breaks, fit.surface.coef)), rules.order, rules, sky)
+    return _finished(pixels, fit, rules)
+
+
+def first_breaks(u: Array, spacing: float) -> Array:
+    """Return evenly spaced breaks that start on a pixel centre.
+
+    Where lines are not tilted the pixels sample u at one phase only; knots half-way between them would leave the
+    highest frequency undetermined.
+    """
+    phase = np.angle(np.mean(np.exp(2j * np.pi * u))) / (2 * np.pi)
+    low, high = u.min(), u.max()
+    first = np.floor(low - phase) + phase
+    return np.asarray(first + spacing * np.arange(int(np.ceil((high - first) / spacing)) + 1))
+
+
+def _settle(pixels: SkyPixels, fit: SkyFit, order: int, rules: SkyRules, sky: Array) -> SkyFit:
+    """Iterate fit and rejection until the same pixels stay; `sky` is the model that gives the first weights."""
+    breaks, used, surface = fit.surface.breaks, fit.used, fit.surface
+    for _ in range(rules.iterations):
+        normal = _normal(pixels, used, breaks, order, sky)
+        surface = solve_surface(normal, freedom(normal, rules.significance))
+        sky = surface(pixels.u, pixels.v)
+        fresh = agreeing(pixels, sky, used, breaks, rules.clip)
+        changed = int(np.sum(fresh != used))
+        used = fresh
+        if changed <= 1e-4 * len(used):
+            break
+    return SkyFit(surface, used, 1.0)
+
+
+def _normal(pixels: SkyPixels, used: Mask, breaks: Array, order: int, sky: Array) -> Normal:
+    weight = used / pixels.sigma(sky) ** 2
+    return normal_equations(pixels.u, pixels.v, pixels.counts, weight, breaks, order)
+
+
+def freedom(normal: Normal, significance: float) -> Array:
+    """Return the penalty (n + 3, q): nearly none along the dispersion, stiff for terms along the slit that need nothing.
+
+    A stiff fit is made first; where a coefficient pulls at it by more than `significance` sigma (the score test: the
+    gradient of chi-square over the root of its variance) it and its neighbours are set free.
+    """
+    strength = tiny_penalty(normal)
+    if normal.q == 1:
+        return strength
+    level = float(np.median(normal.diagonal[:, 0]))
+    strength[:, 1:] = STIFF * max(level, 1e-30)
+    surface = solve_surface(normal, strength)
+    pull = np.abs(normal.right - _times(normal.band, surface.coef.ravel())).reshape(-1, normal.q)
+    free = pull > significance * np.sqrt(np.maximum(normal.diagonal, 1e-30))
+    free[:, 0] = False
+    wide = free.copy()
+    for step in (1, 2):
+        wide[step:] |= free[:-step]
+        wide[:-step] |= free[step:]
+    return np.where(wide, tiny_penalty(normal), strength)
+
+
+def _times(band: Array, vector: Array) -> Array:
+    """Multiply the symmetric matrix in lower band form by a vector."""
+    result = band[0] * vector
+    for d in range(1, len(band)):
+        result[d:] += band[d, :-d] * vector[:-d]
+        result[:-d] += band[d, :-d] * vector[d:]
+    return np.asarray(result)
+
+
+def agreeing(pixels: SkyPixels, sky: Array, used: Mask, breaks: Array, clip: float) -> Mask:
+    """Return the pixels within `clip` sigma of the sky, where sigma widens if a whole stretch of columns scatters more.
+
+    The noise comes from the model and never shrinks with the rejection, so the rejected share of good pixels is the
+    Gaussian one; the widening keeps a bright line whose shape is not met from being thrown out as a whole.
+    """
+    pull = np.abs(pixels.counts - sky) / pixels.sigma(sky)
+    return pull <= clip * local_scale(pixels.u, pull, used, breaks)
+
+
+def local_scale(u: Array, pull: Array, used: Mask, breaks: Array) -> Array:
+    """Return, for each pixel, the robust scatter of |residual| / sigma in its interval of u, one at least.
+
+    The scatter is taken from the 68th percentile, found in a histogram of each interval: exact enough, and fast.
+    """
+    n = len(breaks) - 1
+    interval = np.clip(np.searchsorted(breaks, u, side="right") - 1, 0, n - 1)
+    cells, top = 64, 16.0
+    cell = np.minimum((pull * (cells / top)).astype(np.intp), cells - 1)
+    table = np.bincount(interval[used] * cells + cell[used], minlength=n * cells).reshape(n, cells)
+    share = np.cumsum(table, axis=1) / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    scale = (np.argmax(share >= 0.6827, axis=1) + 1) * (top / cells)
+    error = 1.2 / np.sqrt(np.maximum(table.sum(axis=1), 1))
+    scale = np.where(scale > 1.25 + 3 * error, scale, 1.0)
+    return np.asarray(scale, dtype=np.float64)[interval]
+
+
+def split_breaks(pixels: SkyPixels, fit: SkyFit) -> Array:
+    """Return the breaks with those intervals halved where residuals hang together and both halves hold pixels enough.
+
+    The residuals are averaged in quarters of each interval: a smooth misfit adds up there long before it shows in the
+    chi-square of the pixels.
+    """
+    breaks = fit.surface.breaks
+    n = len(breaks) - 1
+    sky = fit.surface(pixels.u, pixels.v)
+    pull = (pixels.counts - sky) / pixels.sigma(sky) * fit.used
+    quarters = np.interp(np.arange(4 * n + 1) / 4, np.arange(n + 1), breaks)
+    place = np.clip(np.searchsorted(quarters, pixels.u, side="right") - 1, 0, 4 * n - 1)
+    count = np.bincount(place[fit.used], minlength=4 * n)
+    total = np.bincount(place, weights=pull, minlength=4 * n)
+    square = (total**2 / np.maximum(count, 1)).reshape(n, 4).sum(axis=1)
+    cells = np.maximum((count > 0).reshape(n, 4).sum(axis=1), 1)
+    bad = square > cells + MISFIT * np.sqrt(2.0 * cells)
+    bad[1:] |= bad[:-1].copy()
+    bad[:-1] |= bad[1:].copy()
+    halves = count.reshape(n, 2, 2).sum(axis=2).min(axis=1)
+    supported = halves >= np.maximum(8, 4 * fit.surface.coef.shape[1])
+    fresh = 0.5 * (breaks[1:] + breaks[:-1])[bad & supported]
+    return np.sort(np.concatenate([breaks, fresh]))
+
+
+def _finished(pixels: SkyPixels, fit: SkyFit, rules: SkyRules) -> SkyFit:
+    """Fit once more with the covariance, and measure the scatter of what was used."""
+    breaks, order = fit.surface.breaks, fit.surface.coef.shape[1] - 1
+    sky = fit.surface(pixels.u, pixels.v)
+    normal = _normal(pixels, fit.used, breaks, order, sky)
+    surface = solve_surface(normal, freedom(normal, rules.significance), covariance=True)
+    pull = ((pixels.counts - surface(pixels.u, pixels.v)) / pixels.sigma(sky))[fit.used]
+    dof = max(len(pull) - len(breaks) - 2, 1)
+    return SkyFit(surface, fit.used, float(np.sqrt(np.sum(pull**2) / dof)))
