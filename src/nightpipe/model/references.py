@@ -27,7 +27,8 @@ class LineList:
 class Standard:
     """A flux standard: `wave` vacuum [Angstrom], `flux` [erg/s/cm2/Angstrom], `width` of each band [Angstrom] or 0.
 
-    `aliases` are compared without case, blanks and punctuation; `ra`, `dec` ICRS degrees at J2000.
+    `aliases` are compared without case, blanks and punctuation; `ra`, `dec` ICRS degrees at J2000, `pm` proper motion
+    in right ascension (times cos dec) and declination [mas/yr], zero where it is too small to matter.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Standard:
     flux: FloatArray
     width: FloatArray
     source: str
+    pm: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
