@@ -20,11 +20,11 @@ class Linearity(Step):
 
         A limit of 0 means that none is known. Frames without a detector are returned as they are.
         """
-        if frame.detector is None:
+        chip = frame.detector
+        if chip is None:
             return frame
-        saturated = above(frame, frame.detector.saturation)
-        frame = frame.flagged(grown(saturated, self.grow), Flag.SATURATED)
-        return frame.flagged(above(frame, frame.detector.linear_to), Flag.NONLINEAR)
+        saturated = grown(above(frame, chip.saturation), self.grow)
+        return frame.flagged(saturated, Flag.SATURATED).flagged(above(frame, chip.linear_to), Flag.NONLINEAR)
 
 
 def above(frame: Frame, limit: float) -> NDArray[np.bool_]:
@@ -38,4 +38,4 @@ def grown(where: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
         return where
     from scipy.ndimage import binary_dilation  # noqa: PLC0415
 
-    return np.asarray(binary_dilation(where, np.ones((3, 3)), iterations=pixels))
+    return np.asarray(binary_dilation(where, np.ones((3, 3), dtype=np.bool_), iterations=pixels))
