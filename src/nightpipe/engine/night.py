@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nightpipe.base.caveat import Caveat
+import nightpipe.io.raw as raw_files
+from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import ConfigError, DataError, NightpipeError, PlanError
 from nightpipe.engine.decisions import Decisions
 from nightpipe.engine.store import HIDDEN
 from nightpipe.instruments import registry
 from nightpipe.instruments import resolve as resolved
 from nightpipe.instruments.spec import InstrumentSpec
-from nightpipe.io import raw as raw_files
+from nightpipe.io.standards import match_standard
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import Exposure, FrameType
 
-ENDINGS = tuple(a + b for a in (".fits", ".fit", ".fts") for b in ("", ".gz", ".fz", ".bz2"))
 Checksum = Callable[[str], str]
 
 
@@ -84,6 +84,9 @@ def scan(paths: Iterable[str | Path], decisions: Decisions | None = None, checks
     Unreadable and unknown files are skipped with a reason and never stop the night; raises PlanError where nothing
     is left.
     """
+    for decision in decisions.standing if decisions else ():
+        if decision.parameter == "Frame.type":
+            frame_type(str(decision.value))
     roots = [Path(path) for path in paths]
     files = fits_files(roots)
     frames: list[Seen] = []
@@ -113,7 +116,7 @@ def _below(folder: Path) -> list[Path]:
     for path in folder.iterdir():
         if path.is_dir() and not path.name.startswith("."):
             here += _below(path)
-        elif path.name.lower().endswith(ENDINGS):
+        elif raw_files.is_fits_name(path):
             here.append(path)
     return here
 
@@ -121,17 +124,32 @@ def _below(folder: Path) -> list[Path]:
 def _look(path: str, decisions: Decisions, checksum: Checksum) -> Seen | Skipped:
     try:
         headers = raw_files.read_headers(path)
-        spec = registry.recognise(headers)
-        exposure, notes = decided(resolved.exposure(spec, headers, path, checksum(path)), decisions)
+        spec = registry.recognise(headers, path)
+        exposure, doubts = with_standard(resolved.exposure(spec, headers, path, checksum(path)))
+        exposure, notes = decided(exposure, decisions)
         if decisions.value(exposure, "Frame.use") is False:
             return Skipped(path, "dropped by decision")
         detector = resolved.detector(spec, headers, exposure)
         disperser = resolved.disperser(spec, exposure, detector)
-        return Seen(exposure, detector, disperser, spec, resolved.overrides(spec, exposure), notes)
+        return Seen(exposure, detector, disperser, spec, resolved.overrides(spec, exposure), merged(doubts, notes))
     except DataError as error:
         return Skipped(path, str(error), fault=True)
     except (OSError, NightpipeError) as error:
         return Skipped(path, f"{type(error).__name__}: {error}", fault=True)
+
+
+def with_standard(exposure: Exposure) -> tuple[Exposure, tuple[Caveat, ...]]:
+    """Return the exposure typed as a standard when its target is one, by alias or position, whatever its header says.
+
+    A frame whose header calls it a standard but whose star has no flux table is reduced as science. Where name and
+    position disagree a caveat tells.
+    """
+    if exposure.type not in {FrameType.SCIENCE, FrameType.STANDARD}:
+        return exposure, ()
+    found = match_standard(exposure.target, exposure.ra, exposure.dec, exposure.mjd)
+    if found is None:
+        return replace(exposure, type=FrameType.SCIENCE), ()
+    return replace(exposure, type=FrameType.STANDARD, standard=found.standard.name), found.caveats
 
 
 def decided(exposure: Exposure, decisions: Decisions) -> tuple[Exposure, tuple[Caveat, ...]]:

@@ -14,12 +14,11 @@ from nightpipe.engine.plan import Node, OutputRef, RawRef
 from nightpipe.model.exposure import Exposure, FrameType
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD)
-MODE = "longslit"
 
 
 def plan(night: Night, builder: Builder) -> None:
-    """Plan every exposure of the sky in the modes that nightpipe reduces; without one, the calibrations alone."""
-    exposures = [one for one in night.of(*SKY) if one.setup.mode == MODE]
+    """Plan every spectroscopic exposure of the sky; without one, the calibrations alone."""
+    exposures = list(night.of(*SKY))
     reduced = {one.path: _extracted(builder, one, exposures) for one in exposures}
     responses = _responses(builder, exposures, reduced)
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
@@ -281,10 +280,8 @@ def folder_of(exposure: Exposure) -> str:
 def _calibrations_alone(night: Night, builder: Builder) -> None:
     """A night without the sky: the masters and wavelength solutions are what a person wants to see."""
     for arc in night.of(FrameType.ARC):
-        if arc.setup.mode == MODE:
-            _arc(builder, arc, calibrations(builder, arc))
+        _arc(builder, arc, calibrations(builder, arc))
     for flat in night.of(FrameType.FLAT):
-        if flat.setup.mode == MODE:
-            calibrations(builder, flat)
+        calibrations(builder, flat)
     for bias in night.of(FrameType.BIAS):
         _bias(builder, Match((bias, *builder.match(bias, FrameType.BIAS).exposures)), bias)
