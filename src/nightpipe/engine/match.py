@@ -13,6 +13,9 @@ from nightpipe.engine.night import Night
 from nightpipe.instruments.spec import Association
 from nightpipe.model.exposure import Exposure, FrameType
 
+SEQUENCE = 0.25
+"""How far apart [hour] frames of one sequence lie at most: lamps that are lit one after the other."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -100,10 +103,12 @@ def _relaxed(exposure: Exposure, fit: list[Exposure], relax: Sequence[str]) -> t
 
 
 def _in_time(exposure: Exposure, alike: list[Exposure], rule: Association) -> list[Exposure]:
-    if not alike or not rule.nearest:
-        return alike
+    """Return the set that holds the frame nearest in time: one night's, or for `nearest` rules one sequence."""
+    if not alike:
+        return []
     nearest = min(alike, key=lambda one: (_days(exposure, one), one.mjd))
-    return [one for one in alike if abs(one.mjd - nearest.mjd) * 24.0 <= rule.group]
+    span = SEQUENCE if rule.nearest else rule.group
+    return [one for one in alike if abs(one.mjd - nearest.mjd) * 24.0 <= span]
 
 
 def _caveats(

@@ -121,8 +121,17 @@ def _load_one(ref: Mapping[str, Any]) -> Any:
     if "raw" in ref:
         raw = from_plain(RawInput, ref["raw"])
         return read_raw(raw.exposure.path, raw.exposure, raw.detector, raw.disperser)
-    models = tuple(codec.load(path) for path in ref["files"])
-    return models if ref["many"] else models[0]
+    models = tuple(_model(Path(path)) for path in ref["files"])
+    return models if ref["many"] else models[0] if models else None
+
+
+def _model(path: Path) -> Any:
+    """Load a stored model; a damaged file is taken away, so that the next run makes it anew."""
+    try:
+        return codec.load(path)
+    except StoreError as error:
+        path.unlink(missing_ok=True)
+        raise NightpipeError(error.wanted, error.found, "run again: it will be made anew") from error
 
 
 def _names(output: str, value: Any) -> dict[str, Any]:
@@ -149,7 +158,8 @@ def _save(task: Task, record: Mapping[str, Any], outputs: Mapping[str, tuple[Any
         for name, members in outputs.items():
             kept = name in task.published
             for file, member in zip(record["outputs"][name]["files"], members, strict=True):
-                codec.save(member, folder / file, durable=kept, record=json.dumps(to_plain(record)) if kept else "")
+                text = json.dumps(to_plain(record)) if kept else ""
+                codec.save(member, folder / file, durable=kept, checksum=kept, record=text)
         _write_record(folder, record)
 
 
