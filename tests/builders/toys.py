@@ -222,3 +222,34 @@ def write_night(folder: Path, targets=("star A", "star B"), exposures: int = 2) 
             hours = 2 + index + 0.2 * number
             write_frame(folder, f"s{index}{number}", "science", target=target, level=level, hours=hours)
     return folder
+
+
+def run_night(raw: Path, out: Path, *, pool=None, settings=None, line=None, decisions=None, plan=None):
+    """Plan and execute a toy night; return the outcomes by node."""
+    from nightpipe.engine.config import Layer
+    from nightpipe.engine.decisions import Decisions
+    from nightpipe.engine.execute import execute
+    from nightpipe.engine.local import InLine
+    from nightpipe.engine.store import Store
+
+    if plan is None:
+        plan = plan_night(
+            raw,
+            settings=Layer("settings", settings or {}),
+            command_line=Layer("command line", line or {}),
+            decisions=decisions or Decisions(),
+        )
+    return execute(plan, BOOK, Store(out), pool or InLine())
+
+
+def plan_night(raw: Path, **wishes):
+    """Return the plan of a toy night."""
+    from nightpipe.engine.builder import Wishes
+    from nightpipe.engine.night import scan
+
+    return Builder(scan([raw], wishes.get("decisions")), BOOK, Wishes(**wishes)).plan()
+
+
+def ran(outcomes) -> list[str]:
+    """Return the nodes that were really run."""
+    return [name for name, outcome in outcomes.items() if not outcome.reused]
