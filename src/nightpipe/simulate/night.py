@@ -1,0 +1,132 @@
+"""A simulated night: raw files in the instrument's own dialect, and the truth beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nightpipe.base.errors import ConfigError
+from nightpipe.instruments.registry import instrument, recognise
+from nightpipe.instruments.resolve import detector, disperser, exposure
+from nightpipe.io.atomic import written
+from nightpipe.model.exposure import FrameType, Header
+from nightpipe.simulate import truth
+from nightpipe.simulate.bench import Bench, bench
+from nightpipe.simulate.detector import expose
+from nightpipe.simulate.dialects import dialect
+from nightpipe.simulate.dialects.base import Cards, Dialect, Layout
+from nightpipe.simulate.exposures import light_of
+from nightpipe.simulate.rig import Rig, build, stream
+from nightpipe.simulate.schedule import Fault, NightOptions, Shot, schedule, site_of
+
+_SPECTRA = (FrameType.SCIENCE, FrameType.STANDARD, FrameType.ARC, FrameType.FLAT)
+
+
+def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) -> Path:
+    """Write a raw night into `out` and return the folder ``truth`` in it.
+
+    `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written. `options` are the
+    fields of `NightOptions`. Raises `ConfigError` for an unknown instrument or option.
+    """
+    asked = checked(options)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = out / "truth"
+    folder.mkdir(exist_ok=True)
+    for arm in arms(instrument):
+        _write_arm(arm, out, folder, seed, asked)
+    return folder
+
+
+def checked(options: dict[str, Any]) -> NightOptions:
+    """Return the options, or raise `ConfigError` naming the first that cannot be used."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    try:
+        return NightOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(NightOptions.model_fields)
+        raise ConfigError(f"an option of the simulator: {name}", first["msg"], f"one of {known}") from error
+
+
+def arms(instrument: str) -> tuple[str, ...]:
+    """Return the arms that a name stands for: ``dbsp`` for both of DBSP, ``kast_blue`` for one."""
+    from nightpipe.simulate.bench import known_benches  # noqa: PLC0415
+
+    name = instrument.casefold().replace("-", "_")
+    found = tuple(arm for arm in known_benches() if arm in (name, f"{name}_blue", f"{name}_red"))
+    if not found:
+        raise ConfigError("an instrument that can be simulated", instrument, f"one of {', '.join(known_benches())}")
+    return found
+
+
+def _write_arm(arm: str, out: Path, folder: Path, seed: int, options: NightOptions) -> None:
+    known, tongue = bench(arm), dialect(arm)
+    place = site_of(instrument(tongue.described).site)
+    shots = schedule(known, place, options, stream(seed, "schedule"))
+    rigs: dict[str, Rig] = {}
+    facts = []
+    for shot in shots:
+        layout = tongue.layout(shot, options)
+        label = f"{arm}-{shot.binning[0]}x{shot.binning[1]}"
+        if label not in rigs:
+            rigs[label] = _rig(tongue, known, shots, layout, seed, options, shot.binning)
+        facts.append(_expose(rigs[label], tongue, shot, layout, options, out, folder, label))
+    for label, rig in rigs.items():
+        truth.setup_truth(folder / f"{label}.fits", rig)
+    night = {"schema": truth.SCHEMA, "instrument": arm, "seed": seed, "options": options.model_dump(mode="json")}
+    setups = {label: truth.setup_facts(rig) for label, rig in rigs.items()}
+    truth.write_json(folder / f"{arm}.json", night | {"setups": setups, "exposures": facts})
+
+
+def _rig(
+    tongue: Dialect, known: Bench, shots: tuple[Shot, ...], layout: Layout, seed: int, options: NightOptions,
+    binning: tuple[int, int],
+) -> Rig:  # fmt: skip
+    """Return the rig as the description sees a spectrum in this binning: geometry and detector come from there."""
+    shot = next(shot for shot in shots if shot.type in _SPECTRA and shot.binning == binning)
+    headers = plain_headers(tongue.cards(shot, layout, known, options), layout, extension=tongue.extension)
+    spec = recognise(headers)
+    taken = exposure(spec, headers, tongue.file_name(shot))
+    chip = detector(spec, headers, taken)
+    optics = disperser(spec, taken, chip)
+    if optics is None:
+        raise ConfigError("a disperser in the simulated beam", taken.setup.disperser, "name one of the description")
+    return build(known, optics, chip, layout.shape, seed, options.second_order)
+
+
+def plain_headers(cards: tuple[Cards, Cards], layout: Layout, *, extension: bool) -> tuple[Header, ...]:
+    """Return the headers as a reader of the file would get them."""
+    size: Header = {"NAXIS": 2, "NAXIS1": layout.shape[1], "NAXIS2": layout.shape[0]}
+    primary, image = (
+        {name: value[0] if isinstance(value, tuple) else value for name, value in part.items()} for part in cards
+    )
+    return ({"NAXIS": 0, **primary}, {**size, **image}) if extension else ({**size, **primary},)
+
+
+def _expose(
+    rig: Rig, tongue: Dialect, shot: Shot, layout: Layout, options: NightOptions, out: Path, folder: Path, label: str
+) -> dict[str, Any]:
+    light = light_of(rig, shot, options)
+    rng = stream(rig.seed, f"photons {tongue.arm} {shot.number}")
+    rise = _rise(rig, shot, rng)
+    raw, cosmic = expose(rig.silicon, None if light is None else light.expected, shot.exptime, rise, rng, cosmics=options.cosmics)
+    name = tongue.file_name(shot)
+    with written(out / name) as stream_:
+        tongue.hdus(raw, tongue.cards(shot, layout, rig.known, options)).writeto(stream_)
+    truth.exposure_truth(folder / name, rig, shot, light, cosmic)
+    return truth.shot_facts(shot, name, label, None if light is None else light.geometry) | {"pedestal_rise": rise}
+
+
+def _rise(rig: Rig, shot: Shot, rng: np.random.Generator) -> float:
+    """Return by how much the pedestal stands above the afternoon's: it drifts, and rises when the night begins."""
+    low, high = rig.known.detector.night_rise
+    afternoon = shot.type in (FrameType.BIAS, FrameType.DARK)
+    base = 0.0 if afternoon else stream(rig.seed, "pedestal").uniform(low, high)
+    return float(base + rig.known.detector.drift * rng.normal(0.0, 0.7))
+
+
+__all__ = ["Fault", "NightOptions", "arms", "checked", "plain_headers", "write_night"]
