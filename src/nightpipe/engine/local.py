@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
+import time
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -173,12 +175,20 @@ def blamed(task: Task, code: int | None) -> dict[str, Any]:
 def serve(pipe: Connection, threads: int) -> None:
     """Work off tasks until the other end closes."""
     os.environ["NIGHTPIPE_THREADS"] = str(threads)
+    threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             task = from_json(pipe.recv_bytes().decode())
             pipe.send_bytes(json.dumps(perform(task)).encode())
         except (EOFError, OSError):
             return
+
+
+def _outlive_nobody(parent: int) -> None:
+    """End this process soon after its fork server, which ends with the coordinator, however that ends."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 @contextmanager
