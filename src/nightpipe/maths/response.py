@@ -1,0 +1,115 @@
+"""A smooth curve through the points of a response, no stiffer and no looser than the points support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+FOLDS = 8
+MAX_PIECES = 24
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A cubic B-spline: `knots` with their repeats, `coef`, its covariance `cov`; `used` points survived the clipping.
+
+    `pieces` is what cross-validation chose, `rms` the scatter of the used points, `loo` their error when left out.
+    """
+
+    knots: FloatArray
+    coef: FloatArray
+    cov: FloatArray
+    used: Bools
+    pieces: int
+    rms: float
+    loo: float
+
+    def __call__(self, x: ArrayLike) -> FloatArray:
+        return np.asarray(_design(np.asarray(x, dtype=np.float64), self.knots) @ self.coef)
+
+    def sigma(self, x: ArrayLike) -> FloatArray:
+        """Return the standard error of the curve at `x`."""
+        basis = _design(np.asarray(x, dtype=np.float64), self.knots)
+        return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", basis, self.cov, basis), 0.0))
+
+
+def fit_curve(
+    x: FloatArray, y: FloatArray, error: FloatArray, *, pieces: int = 0, clip: float = 4.0, iterations: int = 5
+) -> Curve:
+    """Fit a cubic spline through points (x, y) with `error`, outliers beyond `clip` sigma left out in turn.
+
+    `pieces` fixes the number of polynomial pieces; 0 lets cross-validation choose: the simplest whose error on points
+    left out is within one standard error of the least (Hastie, Tibshirani & Friedman 2009, section 7.10). Knots are
+    quantiles of the used points, so that no piece is without any. Raises ValueError below five points.
+    """
+    if len(x) < 5:
+        raise ValueError("a response needs five points")
+    used = np.ones(len(x), dtype=bool)
+    chosen = pieces or _cross_validated(x, y, error)
+    for _ in range(iterations):
+        knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
+        pull = (y - _design(x, knots) @ coef) / error
+        scale = max(1.4826 * float(np.median(np.abs(pull[used]))), 1.0)
+        kept = np.abs(pull) <= clip * scale
+        if np.array_equal(kept, used) or kept.sum() < max(5, chosen + 4):
+            break
+        used = kept
+    chosen = pieces or _cross_validated(x[used], y[used], error[used])
+    knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
+    residual = y[used] - _design(x[used], knots) @ coef
+    left_out, _ = _prediction_error(x[used], y[used], error[used], chosen)
+    return Curve(knots, coef, cov, used, chosen, float(np.std(residual)), float(np.sqrt(left_out) * np.median(error)))
+
+
+def _design(x: FloatArray, knots: FloatArray) -> FloatArray:
+    from scipy.interpolate import BSpline  # noqa: PLC0415
+
+    inside = np.clip(x, knots[3], np.nextafter(knots[-4], knots[3]))
+    return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
+
+
+def _spline(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return knots, coefficients and covariance; the latter grows with chi squared where the errors were too small."""
+    inner = np.quantile(x, np.linspace(0.0, 1.0, pieces + 1)[1:-1])
+    knots = np.concatenate([np.full(4, x.min()), inner, np.full(4, x.max())])
+    basis = _design(x, knots) / error[:, None]
+    inverse = np.linalg.pinv(basis.T @ basis, hermitian=True)
+    coef = inverse @ (basis.T @ (y / error))
+    freedom = max(len(x) - len(coef), 1)
+    chi2 = float(np.sum((y / error - basis @ coef) ** 2)) / freedom
+    return knots, np.asarray(coef), np.asarray(inverse * max(chi2, 1.0), dtype=np.float64)
+
+
+def _cross_validated(x: FloatArray, y: FloatArray, error: FloatArray) -> int:
+    most = int(np.clip((len(x) - 4) // 3, 1, MAX_PIECES))
+    trials = [_prediction_error(x, y, error, pieces) for pieces in range(1, most + 1)]
+    means = np.array([mean for mean, _ in trials])
+    best = int(np.argmin(means))
+    return 1 + int(np.argmax(means <= means[best] + trials[best][1]))
+
+
+def _prediction_error(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> tuple[float, float]:
+    """Return mean and standard error of the squared pull of points left out, neighbours together, ends kept.
+
+    A squared pull counts at most 16, so that one outlier does not choose the stiffness.
+    """
+    order = np.argsort(x)
+    fold = np.empty(len(x), dtype=int)
+    fold[order] = (np.arange(len(x)) // 2) % FOLDS
+    fold[order[[0, -1]]] = -1
+    squares = np.full(len(x), np.nan)
+    for k in range(FOLDS):
+        out, rest = fold == k, fold != k
+        if not out.any() or rest.sum() < pieces + 3:
+            continue
+        knots, coef, _ = _spline(x[rest], y[rest], error[rest], pieces)
+        squares[out] = np.minimum(((y[out] - _design(x[out], knots) @ coef) / error[out]) ** 2, 16.0)
+    known = squares[np.isfinite(squares)]
+    if known.size == 0:
+        return np.inf, 0.0
+    return float(np.mean(known)), float(np.std(known) / np.sqrt(known.size))

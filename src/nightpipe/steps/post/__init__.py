@@ -1,0 +1,1 @@
+"""After extraction: sensitivity, flux calibration, barycentre."""

@@ -1,0 +1,161 @@
+"""One exposure of a standard against its table: the response at points, the bad ones set apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.caveat import Caveat
+from nightpipe.maths.features import STRONG_TELLURIC, balmer, in_bands, paschen
+from nightpipe.maths.rebin import edges, overlap, smoothed_to, widths
+from nightpipe.model.flags import Flag
+from nightpipe.model.references import Extinction, Standard
+from nightpipe.model.spectrum import Spectrum
+from nightpipe.steps.post.air import effective_airmass, transmission
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Row = tuple[float, float, float, int, int]
+"""Wavelength, log response, error, in a stellar line?, in a telluric band?"""
+
+CALCIUM = (3934.8, 3969.6)
+POINTS = 110
+"""About so many points describe the response of a whole spectrum."""
+WHOLE = 0.7
+"""A band needs this share of its pixels."""
+WORST = 0.5
+"""Points with a larger relative error say nothing."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Natural log of the response at `wave`, with the `error` from counting; `clear` of lines and bands.
+
+    `telluric` marks points that only the atmosphere spoils; `name` says star and exposure, `saturated` is the share of
+    saturated bins.
+    """
+
+    name: str
+    star: str
+    wave: FloatArray
+    value: FloatArray
+    error: FloatArray
+    clear: Bools
+    telluric: Bools
+    saturated: float
+    caveats: tuple[Caveat, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Electrons per second and Angstrom above the atmosphere, `var`, and which bins are `good`."""
+
+    wave: FloatArray
+    value: FloatArray
+    var: FloatArray
+    good: Bools
+    fwhm: FloatArray
+
+
+def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | None) -> Points:
+    """Return the response at points: in the table's bands, or where the table is a spectrum, in bins of our own.
+
+    Table and counts are compared over the same wavelengths, the table at the instrument's resolution.
+    """
+    rate, caveats = _rate(spectrum, extinction)
+    rows = _in_bins(rate, standard) if is_spectrum(standard) else _in_bands(rate, standard)
+    table = np.array([row for row in rows if row is not None and row[2] < WORST]).reshape(-1, 5)
+    wave, value, error, stellar, telluric = table.T
+    saturated = float(np.mean((spectrum.mask & np.uint32(Flag.SATURATED | Flag.NONLINEAR)) != 0))
+    label = spectrum.exposure.name if spectrum.exposure is not None else spectrum.name
+    name = f"{standard.name} {label}"
+    clear = (stellar == 0) & (telluric == 0)
+    return Points(name, standard.name, wave, value, error, clear, (telluric > 0) & (stellar == 0), saturated, caveats)
+
+
+def is_spectrum(standard: Standard) -> bool:
+    """Tell whether a table's bins touch each other and are narrow: a spectrum, not photometry in bands."""
+    return bool(np.mean(standard.width <= 1.3 * widths(standard.wave)) > 0.9 and np.median(standard.width) <= 12.0)
+
+
+def _rate(spectrum: Spectrum, extinction: Extinction | None) -> tuple[Rate, tuple[Caveat, ...]]:
+    exptime = spectrum.exposure.exptime if spectrum.exposure is not None else float(spectrum.meta["exptime"])
+    airmass, caveats = effective_airmass(spectrum.exposure)
+    scale = 1.0 / (exptime * widths(spectrum.wave) * transmission(spectrum.wave, airmass, extinction))
+    fwhm = np.where(np.isfinite(spectrum.fwhm) & (spectrum.fwhm > 0), spectrum.fwhm, 2.0 * widths(spectrum.wave))
+    return Rate(spectrum.wave, spectrum.flux * scale, spectrum.var * scale**2, spectrum.good, fwhm), caveats
+
+
+def _in_bins(rate: Rate, standard: Standard) -> list[Row | None]:
+    """Compare in bins of a few resolution elements, pixels in lines left out one by one."""
+    expected = _at_resolution(rate, standard)
+    usable = rate.good & (rate.wave >= standard.wave[0]) & (rate.wave <= standard.wave[-1]) & (expected > 0)
+    lines, sky = _stellar(rate.wave, rate.fwhm, 0.0), in_bands(rate.wave, STRONG_TELLURIC)
+    size = max((rate.wave[-1] - rate.wave[0]) / POINTS, 3.0 * float(np.median(rate.fwhm)))
+    which = ((rate.wave - rate.wave[0]) / size).astype(int)
+    return [_bin(rate, expected, (usable, lines, sky), which == k) for k in range(which[-1] + 1)]
+
+
+def _bin(rate: Rate, expected: FloatArray, where: tuple[Bools, Bools, Bools], inside: Bools) -> Row | None:
+    """Return one bin: without its lines and bands where enough is left, else with them and marked."""
+    usable, lines, sky = where
+    choices = ((~lines & ~sky, 0, 0), (~lines, 0, 1), (~sky, 1, 0), (np.ones_like(sky), 1, 1))
+    enough = max(3, 0.35 * inside.sum())
+    found = next((choice for choice in choices if (usable & choice[0] & inside).sum() >= enough), None)
+    if found is None:
+        return None
+    choice, stellar, telluric = found
+    keep = usable & choice & inside
+    width = widths(rate.wave)[keep]
+    counts, flux = float(np.sum(rate.value[keep] * width)), float(np.sum(expected[keep] * width))
+    if counts <= 0:
+        return None
+    error = float(np.sqrt(np.sum(rate.var[keep] * width**2))) / counts
+    return float(np.average(rate.wave[keep], weights=width)), float(np.log(counts / flux)), error, stellar, telluric
+
+
+def _at_resolution(rate: Rate, standard: Standard) -> FloatArray:
+    """Return the table at the instrument's resolution, at the spectrum's wavelengths."""
+    instrument = np.interp(standard.wave, rate.wave, rate.fwhm)
+    own = 2.0 * standard.width  # what a table of these bins resolves
+    blurred = smoothed_to(standard.wave, standard.flux, np.sqrt(np.maximum(instrument**2 - own**2, 0.0)))
+    return np.asarray(np.interp(rate.wave, standard.wave, blurred))
+
+
+def _in_bands(rate: Rate, standard: Standard) -> list[Row | None]:
+    """Average the counts over each band of the table that lies wholly on the detector."""
+    own = edges(rate.wave)
+    low, high = standard.wave - standard.width / 2, standard.wave + standard.width / 2
+    wave, width = standard.wave, standard.width
+    stellar = _stellar(wave, rate.fwhm, width / 2)
+    telluric = in_bands(low, STRONG_TELLURIC) | in_bands(high, STRONG_TELLURIC)
+    return [
+        _band(rate, own, (low[k], high[k]), (float(wave[k]), float(standard.flux[k]), stellar[k], telluric[k]))
+        for k in np.flatnonzero((low >= own[0]) & (high <= own[-1]) & (width > 0))
+    ]
+
+
+def _band(rate: Rate, own: FloatArray, ends: tuple[float, float], band: tuple[float, float, bool, bool]) -> Row | None:
+    first, last = np.searchsorted(own, ends) - (1, -1)
+    first, last = max(int(first), 0), min(int(last), len(own) - 1)
+    share = overlap(own[first : last + 1], np.array(ends)).toarray()[0]
+    kept = share * rate.good[first:last]
+    if kept.sum() < WHOLE * share.sum():
+        return None
+    mean = float(kept @ rate.value[first:last] / kept.sum())
+    if mean <= 0:
+        return None
+    error = float(np.sqrt(kept**2 @ rate.var[first:last]) / kept.sum() / mean)
+    wave, flux, stellar, telluric = band
+    return wave, float(np.log(mean / flux)), error, int(stellar), int(telluric)
+
+
+def _stellar(wave: FloatArray, fwhm: FloatArray, beyond: float | FloatArray) -> Bools:
+    """Return where hydrogen or calcium lines of the star spoil the comparison: cores that the table may not resolve."""
+    half = np.broadcast_to(max(1.2 * float(np.median(fwhm)), 10.0) + np.asarray(beyond), wave.shape)
+    hit = np.zeros(wave.shape, dtype=bool)
+    for line in (*balmer(range(3, 11)), *CALCIUM, *paschen(range(7, 12))):
+        hit |= np.abs(wave - line) <= half
+    return hit
