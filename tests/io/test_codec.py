@@ -12,6 +12,7 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import StoreError
 from nightpipe.io import codec

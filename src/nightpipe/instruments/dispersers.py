@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
+from math import hypot
+
 from nightpipe.base.errors import ConfigError, MissingCardError
-from nightpipe.instruments.gratings import grating_centre, grating_dispersion
+from nightpipe.instruments.gratings import anamorphism, grating_centre, grating_dispersion
 from nightpipe.instruments.match import holds, matches
 from nightpipe.instruments.sections import middle
 from nightpipe.instruments.spec import DisperserSpec, InstrumentSpec
@@ -24,7 +27,9 @@ def disperser(spec: InstrumentSpec, shot: Exposure, detector: Detector) -> Dispe
     if not name or not detector.dispersion:
         return None
     facts = setup_facts(shot.setup)
-    found = [entry for entry in spec.dispersers if holds(entry.name, name) and matches(entry.when, facts.get)]
+    day = date.fromisoformat(shot.start[:10])
+    fits = (entry for entry in spec.dispersers if holds(entry.name, name) and matches(entry.when, facts.get))
+    found = [entry for entry in fits if entry.valid_from <= day]
     if found:
         return _nominal(found[-1], spec, shot, detector)
     if shot.type not in SPECTRA:
@@ -50,18 +55,18 @@ def slit_width(setup: Setup) -> float:
 
 
 def _nominal(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure, detector: Detector) -> Disperser:
-    unbinned, centre = _dispersion_and_centre(entry, spec, shot)
-    binning = detector.binning[0 if detector.dispersion == "x" else 1]
-    light = next(chosen.light for chosen in spec.detectors if chosen.name == detector.name)
-    whole, seen = middle(light, shot.setup.window, detector.dispersion)
+    described = next(chosen for chosen in spec.detectors if chosen.name == detector.name)
+    unbinned, centre, resolution = _at_centre(entry, spec, shot, described.scale)
+    dispersion = unbinned * detector.binning[0 if detector.dispersion == "x" else 1]
+    whole, seen = middle(described.light, shot.setup.window, detector.dispersion)
     return Disperser(
-        name=entry.name,
-        dispersion=unbinned * binning,
+        name=shot.setup.disperser,
+        dispersion=dispersion,
         centre=centre + (seen - whole) * unbinned * (1.0 if detector.increasing else -1.0),
         centre_tolerance=entry.centre_tolerance or 100.0 * unbinned,
         dispersion_tolerance=entry.dispersion_tolerance,
         range=entry.range,
-        fwhm=max(entry.resolution * slit_width(shot.setup), 2.0 * unbinned * binning),
+        fwhm=max(hypot(resolution * slit_width(shot.setup), described.blur * unbinned), 2.0 * dispersion),
         second_order_from=_second_order(entry, spec, shot.setup.filter),
         fringes_from=entry.fringes_from,
     )
@@ -72,15 +77,18 @@ def _second_order(entry: DisperserSpec, spec: InstrumentSpec, filters: str) -> f
     return max([entry.second_order_from, *cuts]) if entry.second_order_from else 0.0
 
 
-def _dispersion_and_centre(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure) -> tuple[float, float]:
+def _at_centre(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure, scale: float) -> tuple[float, float, float]:
+    """Return Angstrom per unbinned pixel, central wavelength and Angstrom per arcsec of slit."""
     facts = setup_facts(shot.setup)
     optics = next((item for item in spec.optics if matches(item.when, facts.get)), None)
     if optics is None or not entry.lines:
-        return entry.dispersion, entry.centre
+        return entry.dispersion, entry.centre, entry.resolution
     try:
         degrees = sexagesimal(shot.setup.angle)
     except ValueError as error:
         raise MissingCardError(
             f"the grating angle in {shot.path}", f"{shot.setup.angle!r}", "write the card into a copy of the file"
         ) from error
-    return grating_dispersion(entry.lines, degrees, optics), grating_centre(entry.lines, degrees, optics)
+    unbinned = grating_dispersion(entry.lines, degrees, optics)
+    resolution = unbinned / scale * anamorphism(degrees, optics)
+    return unbinned, grating_centre(entry.lines, degrees, optics), entry.resolution or resolution

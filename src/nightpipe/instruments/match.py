@@ -70,7 +70,10 @@ def matches(when: Mapping[str, Condition], lookup: Lookup) -> bool:
 
 
 def lacking(when: Mapping[str, Condition], lookup: Lookup) -> tuple[str, ...]:
-    """Return the absent cards for want of which `when` cannot be decided; empty when another condition fails anyway."""
+    """Return the absent cards for want of which `when` cannot be decided.
+
+    Empty when another condition fails anyway, and when none is fulfilled: then nothing speaks for the rule.
+    """
     absent = [key for key in when if lookup(key) is None]
     present = {key: condition for key, condition in when.items() if key not in absent}
-    return tuple(absent) if matches(present, lookup) else ()
+    return tuple(absent) if present and matches(present, lookup) else ()

@@ -111,9 +111,8 @@ def unreadable_numbers(facts: Facts) -> tuple[str, ...]:
     for amp in choose(facts).amplifiers:
         for card, value, unit in ((amp.gain_card, amp.gain, "e-/adu"), (amp.read_noise_card, amp.read_noise, "e-")):
             if card and header_number(facts, card) is None:
-                notes.append(
-                    f"card {card} = {facts.card(card)!r} is no number; {value} {unit} of the description stands"
-                )
+                found = "no card" if facts.card(card) is None else f"{facts.card(card)!r} is no number:"
+                notes.append(f"{found} {card}; {value} {unit} of the description stands")
     return tuple(dict.fromkeys(notes))
 
 

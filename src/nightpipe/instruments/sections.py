@@ -15,14 +15,15 @@ def in_array(text: str, shape: tuple[int, int], window: Window, binning: tuple[i
     Only pixels that lie in it altogether count when binned; None when the window leaves nothing of it.
     """
     x1, x2, y1, y2 = corners(text)
-    x = _axis(x1, x2, shape[1], window[0], binning[0])
-    y = _axis(y1, y2, shape[0], window[2], binning[1])
+    x = _axis(x1, x2, shape[1], window[:2], binning[0])
+    y = _axis(y1, y2, shape[0], window[2:], binning[1])
     return (*x, *y) if x[1] > x[0] and y[1] > y[0] else None
 
 
-def _axis(first: int | None, last: int | None, size: int, origin: int, step: int) -> tuple[int, int]:
+def _axis(first: int | None, last: int | None, size: int, window: tuple[int, int], step: int) -> tuple[int, int]:
+    origin, end = window
     low = 0 if first is None else -((origin - first) // step)
-    high = size if last is None else (last + 1 - origin) // step
+    high = size if last is None else (min(last, end) + 1 - origin) // step
     return max(low, 0), min(high, size)
 
 

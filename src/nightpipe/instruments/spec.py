@@ -93,7 +93,8 @@ class DetectorSpec(Described):
     """A detector in one epoch: the last entry whose `when` holds and whose `valid_from` has passed is taken.
 
     `light` is the light-sensitive section in detector pixels. `saturation` and `linear_to` are adu above the pedestal,
-    `scale` arcsec per unbinned pixel along the slit. `source` says where the numbers are from.
+    `scale` arcsec per unbinned pixel along the slit, `blur` the width [unbinned pixel] of the image of a slit without
+    width. `source` says where the numbers are from.
     """
 
     name: str
@@ -106,6 +107,7 @@ class DetectorSpec(Described):
     saturation: float = Field(gt=0)
     linear_to: float = Field(gt=0)
     scale: float = Field(gt=0)
+    blur: float = 0.0
     scalable_dark: bool = False
     bad: tuple[str, ...] = ()
     amplifiers: tuple[AmplifierSpec, ...] = Field(min_length=1)
@@ -113,10 +115,10 @@ class DetectorSpec(Described):
 
 
 class Optics(Described):
-    """A reflection grating's mount, for central wavelengths from the grating angle (Schroeder 2000, eq. 13.2.1).
+    """A reflection grating's mount, for wavelengths from the grating's angle.
 
     `camera_angle` [degree] lies between collimator and camera, `focal_length` [mm] is the camera's, `pixel` [mm];
-    the grating's normal stands at `zero` degrees, `sense` +1 or -1 tells which way the angle counts.
+    light falls onto the grating along its normal when the angle reads `zero` degrees.
     """
 
     when: When = Field(default_factory=dict)
@@ -124,28 +126,34 @@ class Optics(Described):
     focal_length: float = Field(gt=0)
     pixel: float = Field(gt=0)
     zero: float = 0.0
-    sense: Literal[1, -1] = 1
 
 
 class DisperserSpec(Described):
     """A grism or grating: Angstrom per unbinned pixel, vacuum wavelength at the middle of the detector, useful range.
 
     `resolution` is the line width [Angstrom] per arcsec of slit. `lines` [1/mm] goes with an `Optics` entry, which
-    then gives `dispersion` and `centre`. `centre_tolerance` is in Angstrom, `dispersion_tolerance` a fraction.
+    then gives `dispersion`, `centre` and `resolution`. `centre_tolerance` [Angstrom] is 100 pixels where it is not
+    given, `dispersion_tolerance` a fraction. An entry with a later `valid_from` replaces those before it.
     """
 
     name: str
     when: When = Field(default_factory=dict)
+    valid_from: date = date.min
     dispersion: float = 0.0
     centre: float = 0.0
     range: tuple[float, float]
-    resolution: float = Field(gt=0)
+    resolution: float = 0.0
     lines: float = 0.0
     centre_tolerance: float = 0.0
     dispersion_tolerance: float = 0.05
     second_order_from: float = 0.0
     fringes_from: float = 0.0
-    lamps: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _tells_its_dispersion(self) -> Self:
+        if not self.lines and not (self.dispersion > 0 and self.centre > 0 and self.resolution > 0):
+            raise ValueError(f"disperser {self.name} needs `lines`, or `dispersion`, `centre` and `resolution`")
+        return self
 
 
 class Association(Described):

@@ -46,7 +46,7 @@ def image(name: str, array: NDArray[Any]) -> list[bytes | memoryview]:
     cards |= {f"NAXIS{axis + 1}": size for axis, size in enumerate(reversed(stored.shape))}
     cards |= {"PCOUNT": 0, "GCOUNT": 1, "EXTNAME": name[:60], **extra}
     big = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder(">"), copy=False))
-    return [_header(cards), memoryview(big).cast("B"), b"\0" * (-big.nbytes % BLOCK)]
+    return [_header(cards), big.data.cast("B"), b"\0" * (-big.nbytes % BLOCK)]
 
 
 def original(stored: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -27,6 +28,7 @@ OWN_HDU = 8192
 """Arrays of at least so many bytes get an image extension of their own; smaller ones share one, for speed."""
 
 _ENUMS: dict[str, type[Enum]] = {"FrameType": FrameType}
+Arrays = list[tuple[str, NDArray[Any]]]
 _OUTSIDE_MODEL = ("nightpipe.base.caveat", "nightpipe.maths.poly")
 
 
@@ -37,7 +39,7 @@ def save(model: Any, path: str | Path, *, durable: bool = False, checksum: bool 
     from) travels along in an extension of its own, for `load_record`. Raises `StoreError`, naming the
     folder, when it cannot be written, and TypeError for a value that has no form in the file.
     """
-    arrays: list[tuple[str, NDArray[Any]]] = []
+    arrays: Arrays = []
     tree = _encode(model, (), arrays)
     pieces = _pieces(type(model).__name__, tree, arrays, record)
     with written(Path(path), durable=durable) as stream:
@@ -76,7 +78,7 @@ def load_record(path: str | Path) -> str:
 
 @cache
 def models() -> dict[str, type]:
-    """Return all classes that can be stored, by name: the dataclasses of `nightpipe.model`, and what they are made of."""
+    """Return all classes that can be stored, by name: the dataclasses of `nightpipe.model` and of their parts."""
     names = [f"nightpipe.model.{info.name}" for info in pkgutil.iter_modules(nightpipe.model.__path__)]
     found: dict[str, type] = {}
     for module in map(importlib.import_module, (*names, *_OUTSIDE_MODEL)):
@@ -85,50 +87,59 @@ def models() -> dict[str, type]:
     return found
 
 
-def _encode(value: Any, place: tuple[str, ...], arrays: list[tuple[str, NDArray[Any]]]) -> Any:
-    if isinstance(value, Enum):
-        return {"$enum": type(value).__name__, "value": value.value}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value.item() if isinstance(value, np.generic) else value
+def _encode(value: Any, place: tuple[str, ...], arrays: Arrays) -> Any:
+    """Return the JSON form of a value; arrays go to `arrays`, labelled by their `place`."""
     if isinstance(value, np.ndarray):
         arrays.append((".".join(place).upper(), value))
         return {"$array": len(arrays) - 1}
+    if isinstance(value, Enum):
+        return {"$enum": [type(value).__name__, value.value]}
     if isinstance(value, np.generic):
         return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return _encode_group(value, place, arrays)
+
+
+def _encode_group(value: Any, place: tuple[str, ...], arrays: Arrays) -> Any:
     if isinstance(value, (tuple, list)):
         items = [_encode(item, (*place, str(index)), arrays) for index, item in enumerate(value)]
         return {"$tuple": items} if isinstance(value, tuple) else items
     if isinstance(value, dict):
         return {"$dict": [[key, _encode(item, (*place, str(key)), arrays)] for key, item in value.items()]}
-    return _encode_model(value, place, arrays)
-
-
-def _encode_model(value: Any, place: tuple[str, ...], arrays: list[tuple[str, NDArray[Any]]]) -> Any:
     name = type(value).__name__
     if models().get(name) is not type(value):
         raise TypeError(f"{name} at {'.'.join(place) or 'the top'} is not a model that can be stored")
     parts = {field.name: _encode(getattr(value, field.name), (*place, field.name), arrays) for field in fields(value)}
-    return {"$model": name, "fields": parts}
+    return {"$model": [name, parts]}
 
 
 def _decode(value: Any, arrays: list[NDArray[Any]]) -> Any:
+    """Return the value of a JSON form; a group is an object with one key that names its kind."""
     if isinstance(value, list):
         return [_decode(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
-    if "$model" in value:
-        parts = {name: _decode(part, arrays) for name, part in value["fields"].items()}
-        return models()[value["$model"]](**parts)
-    if "$tuple" in value:
-        return tuple(_decode(item, arrays) for item in value["$tuple"])
-    if "$dict" in value:
-        return {key: _decode(item, arrays) for key, item in value["$dict"]}
-    if "$enum" in value:
-        return _ENUMS[value["$enum"]](value["value"])
-    return arrays[value["$array"]]
+    ((kind, content),) = value.items()
+    if kind == "$array":
+        return arrays[content]
+    return _GROUPS[kind](content, arrays)
 
 
-def _pieces(name: str, tree: Any, arrays: list[tuple[str, NDArray[Any]]], record: str) -> list[bytes | memoryview]:
+def _decode_model(content: Any, arrays: list[NDArray[Any]]) -> Any:
+    name, parts = content
+    return models()[name](**{field: _decode(part, arrays) for field, part in parts.items()})
+
+
+_GROUPS: dict[str, Callable[[Any, list[NDArray[Any]]], Any]] = {
+    "$model": _decode_model,
+    "$tuple": lambda content, arrays: tuple(_decode(item, arrays) for item in content),
+    "$dict": lambda content, arrays: {key: _decode(item, arrays) for key, item in content},
+    "$enum": lambda content, _: _ENUMS[content[0]](content[1]),
+}
+
+
+def _pieces(name: str, tree: Any, arrays: Arrays, record: str) -> list[bytes | memoryview]:
     """Return the file: a primary HDU, the large arrays, and last the document and the small arrays in one."""
     images: list[list[bytes | memoryview]] = []
     packed, index = bytearray(), []
@@ -141,6 +152,8 @@ def _pieces(name: str, tree: Any, arrays: list[tuple[str, NDArray[Any]]], record
             index.append(entry | {"at": len(packed)})
             packed += array.astype(array.dtype.newbyteorder("="), copy=False).tobytes()
     text = json.dumps({"tree": tree, "arrays": index}).encode()
+    if record:
+        images.append(blocks.image(RECORD, _bytes(record.encode())))
     images += [blocks.image("NP_MODEL", _bytes(text)), blocks.image("NP_PACKED", _bytes(bytes(packed) or b"\0"))]
     return [blocks.primary({"NPFORMAT": FORMAT, "NPMODEL": name[:60]}), *(piece for each in images for piece in each)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nightpipe.instruments.hooks.kast import kast_window
+from nightpipe.instruments.hooks.kast import kast_binning, kast_window
 from nightpipe.instruments.hooks.pairs import alfosc_binning, sprat_binning
 from nightpipe.model.exposure import Scalar
 
@@ -16,6 +16,7 @@ Hook = Callable[[CardLookup], Scalar | None]
 
 HOOKS: dict[str, Hook] = {
     "alfosc_binning": alfosc_binning,
+    "kast_binning": kast_binning,
     "kast_window": kast_window,
     "sprat_binning": sprat_binning,
 }
