@@ -1,0 +1,194 @@
+"""The flat field: what pixels and slit do to light, without the lamp's own spectrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.caveat import Caveat
+from nightpipe.base.errors import BadFrameError
+from nightpipe.base.step import Step, parameter
+from nightpipe.maths.fringes import Ripple, ripples
+from nightpipe.model.flags import Flag
+from nightpipe.model.frame import Frame, Image
+from nightpipe.model.traces import TraceSet
+from nightpipe.steps.detector import lamp as parts
+from nightpipe.steps.detector.fit import name_of, same_shape
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """One slit's flat: `value` (ny, nx), of which `response` is the pixels' part; `usable` where it was measured.
+
+    `spectrum` (nx,) of the lamp [electron], and the `fraction` (nx,) of it that came through the slit. The detector may
+    fringe from column `fringes_begin` on.
+    """
+
+    slit: parts.Slit
+    value: FloatArray
+    spectrum: FloatArray
+    response: FloatArray
+    usable: Bools
+    fraction: FloatArray
+    fringes_begin: int
+
+
+class NormaliseFlat(Step):
+    """Divide a lamp flat by the lamp's spectrum: pixel response times slit illumination is left."""
+
+    knots: int = parameter(32, "knot spacing of the lamp's spectrum along the dispersion", unit="pixel", ge=4)
+    order: int = parameter(2, "order along the dispersion of the slit's illumination", ge=0, le=6)
+    block: int = parameter(48, "columns averaged for one slit profile", unit="pixel", ge=8)
+    width: int = parameter(32, "structure wider than this is no pixel response", unit="pixel", ge=8)
+    least_snr: float = parameter(50.0, "least signal-to-noise of a pixel of the flat", gt=0)
+    least_light: float = parameter(0.2, "least illumination, relative to the slit's middle", gt=0, lt=1)
+    through: float = parameter(0.7, "least fraction of the lamp's light that came through the slit", ge=0, lt=0.9)
+    dead: float = parameter(0.5, "a pixel whose response differs from its surroundings' by more is bad", gt=0)
+    fringes: float = parameter(0.01, "fringes of a larger amplitude are named", gt=0)
+
+    def run(self, frame: Frame, slit: TraceSet) -> Frame:
+        """Return the flat, unit ``""``, about 1: divide by it to even out pixels and slit.
+
+        `frame` is the combined lamp [electron]. Where its light is too low, or mostly stray, the pixels' response is
+        unknown: they get the slit's illumination, held from the nearest good columns, variance 0 and `NO_FLAT`.
+        Pixels outside a measured slit are `OUTSIDE_SLIT` with the value 1. Fringes are divided out with the pixels'
+        response, and named in a caveat (``flat.fringes``), as stray light is (``flat.stray``).
+
+        Raises
+        ------
+        BadFrameError
+            The lamp gave too little light anywhere.
+        """
+        made = [self._normalised(frame, parts.slit_on(trace, frame.shape)) for trace in slit.traces]
+        if not any(part.usable.any() for part in made):
+            found = f"a median of {float(np.median(frame.data)):.0f} electrons in {name_of(frame)}"
+            raise BadFrameError("a flat with light in it", found, "drop it: was the lamp on? Reducing goes on without")
+        value, variance, mask = self._joined(frame, made, measured=slit.measured)
+        return frame.but(
+            data=value.astype(np.float32),
+            var=variance.astype(np.float32),
+            mask=mask | (frame.mask & np.uint32(Flag.BAD | Flag.NO_DATA)),
+            unit="",
+            read_var=None,
+            photon_var=None,
+            caveats=tuple(caveat for part in made for caveat in self._caveats(part)),
+        )
+
+    def _joined(
+        self, frame: Frame, made: list[Normalised], *, measured: bool
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.uint32]]:
+        """Return value, variance and mask of all slits together; between measured slits lies nothing."""
+        outside = Flag.NO_FLAT | Flag.OUTSIDE_SLIT if measured else Flag.NO_FLAT
+        value, variance = np.ones(frame.shape), np.zeros(frame.shape)
+        mask = np.full(frame.shape, np.uint32(outside))
+        for part in made:
+            inside = part.slit.inside
+            value[inside] = part.value[inside]
+            mask[inside] = np.where(part.usable, np.uint32(0), np.uint32(Flag.NO_FLAT))[inside]
+            mask[part.usable & (np.abs(part.response - 1) > self.dead)] |= np.uint32(Flag.BAD)
+            variance[part.usable] = frame.var[part.usable] * (part.value[part.usable] / frame.data[part.usable]) ** 2
+        return value, variance, mask
+
+    def _normalised(self, frame: Frame, slit: parts.Slit) -> Normalised:
+        good = frame.good & ((frame.mask & np.uint32(Flag.NONLINEAR)) == 0)
+        blocks = parts.block_edges(frame.shape[1], self.block)
+        shapes, light = parts.profiles(frame.data, good, slit, blocks)
+        fraction = parts.through_slit(shapes, light)
+        trust = np.clip((fraction - self.through) / (0.95 - self.through), 0, 1)
+        shape = parts.illumination(shapes, trust * np.maximum(light, 0), slit, blocks, self.order)
+        lamp = parts.spectrum(frame.data, good, slit, shape, self.knots, fringes_begin(frame))
+        return self._composed(frame, slit, good, shape, lamp, _along(fraction, blocks), _along(trust, blocks))
+
+    def _composed(
+        self,
+        frame: Frame,
+        slit: parts.Slit,
+        good: Bools,
+        shape: FloatArray,
+        lamp: FloatArray,
+        fraction: FloatArray,
+        trust: FloatArray,
+    ) -> Normalised:
+        model = shape * lamp
+        bright = (frame.data > 0) & (frame.data > self.least_snr * np.sqrt(np.maximum(frame.var, 0)))
+        usable = slit.inside & good & bright & (shape > self.least_light) & (lamp > 0) & (fraction >= self.through)
+        ratio = np.divide(frame.data, model, where=usable, out=np.ones(frame.shape))
+        wide = parts.wide(ratio, usable, self.width)
+        kept = 1 + (wide - 1) * trust
+        value = np.where(usable, shape * ratio / wide * kept, np.where(shape > self.least_light, shape, 1.0))
+        response = np.where(usable, ratio / wide, 1.0)
+        return Normalised(slit, value, lamp, response, usable, fraction, fringes_begin(frame))
+
+    def _caveats(self, part: Normalised) -> list[Caveat]:
+        seen = [r for r in ripples(part.response, part.usable, least=self.fringes) if r.stop > part.fringes_begin]
+        found = [_fringe_caveat(ripple) for ripple in seen]
+        stray = np.flatnonzero((part.fraction < 0.9) & (part.spectrum > 0))
+        if stray.size:
+            worst = 1 - float(part.fraction[stray].min())
+            text = (
+                f"up to {min(worst, 1):.0%} of the lamp's light between x = {stray[0]} and {stray[-1]} is stray light"
+            )
+            found.append(Caveat("flat.stray", f"{text}: its shape there was not used"))
+        return found
+
+
+class FlatField(Step):
+    """Divide by the flat field."""
+
+    def run(self, frame: Frame, flat: Frame) -> Frame:
+        """Return `frame` over `flat`, its variance ``(var + result^2 * flat.var) / flat^2``.
+
+        The flat's flags (`NO_FLAT`, `BAD`, `OUTSIDE_SLIT`) are passed on.
+
+        Raises
+        ------
+        BadFrameError
+            The two have different shapes.
+        """
+        same_shape(frame, flat, "flat", units=False)
+        value = np.where(flat.data > 0, flat.data, np.float32(1))
+        data = frame.data / value
+        relative = flat.var / value**2
+        passed = flat.mask & np.uint32(Flag.NO_FLAT | Flag.BAD | Flag.OUTSIDE_SLIT | Flag.NO_DATA)
+        return frame.but(
+            data=data,
+            var=(frame.var + data**2 * flat.var) / value**2,
+            mask=frame.mask | passed,
+            read_var=_over(frame.read_var, value**2),
+            photon_var=(1 / value if frame.photon_var is None else frame.photon_var / value).astype(np.float32),
+            flat_var=relative.astype(np.float32),
+            header=frame.header | {"NPFLAT": True},
+            caveats=flat.caveats,
+        )
+
+
+def fringes_begin(frame: Frame) -> int:
+    """Return the column from which on the detector may fringe, by the nominal wavelengths; 0 where nobody knows."""
+    disperser = frame.disperser
+    if disperser is None or not disperser.dispersion:
+        return 0
+    if disperser.fringes_from == 0:
+        return frame.shape[1]
+    from_centre = (disperser.fringes_from - disperser.centre_tolerance - disperser.centre) / disperser.dispersion
+    return int(np.clip((frame.shape[1] - 1) / 2 + from_centre, 0, frame.shape[1]))
+
+
+def _along(values: FloatArray, blocks: list[tuple[int, int]]) -> FloatArray:
+    """Interpolate one value a block to all columns."""
+    centres = [(start + stop - 1) / 2 for start, stop in blocks]
+    return np.interp(np.arange(blocks[-1][1]), centres, values)
+
+
+def _over(image: Image | None, divisor: NDArray[Any]) -> Image | None:
+    return None if image is None else (image / divisor).astype(np.float32)
+
+
+def _fringe_caveat(ripple: Ripple) -> Caveat:
+    text = f"fringes of {ripple.amplitude:.1%} amplitude from x = {ripple.start} to {ripple.stop - 1} pixel"
+    return Caveat("flat.fringes", f"{text}: the flat divides them out as far as they stand still")
