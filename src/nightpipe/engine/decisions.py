@@ -93,7 +93,7 @@ def check_parameter(parameter: str, vocabulary: Vocabulary) -> None:
     if is_about_steps(parameter):
         vocabulary.check(parameter, "decision")
         return
-    names = (*FRAME_NAMES, *(f"Match.{kind.value}" for kind in FrameType))
+    names = (*FRAME_NAMES, "Match.partner", *(f"Match.{kind.value}" for kind in FrameType))
     if parameter not in names:
         raise ConfigError("a decision's parameter", parameter, "one of " + ", ".join(names[:6]) + ", or Step.parameter")
 

@@ -179,7 +179,8 @@ def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) 
     arc, match = _arc(builder, exposure, own)
     inputs = {
         "frame": prepared["frame"],
-        "others": [_prepared(builder, other)[0]["frame"] for other in _repeats(exposure, exposures)],
+        "others": [_prepared(builder, other)[0]["frame"] for other in _repeats(builder, exposure, exposures)],
+        "partner": _partner(builder, exposure),
         "wave": arc["wave"] if arc else None,
         "slit": own.flat["slit"] if own.flat else None,
     }
@@ -193,9 +194,15 @@ def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) 
     )
 
 
-def _repeats(exposure: Exposure, exposures: list[Exposure]) -> list[Exposure]:
+def _partner(builder: Builder, exposure: Exposure) -> OutputRef | None:
+    """Return the other half of a nodded pair, where a person named one: ``decide A Match.partner=B``."""
+    name = builder.wishes.decisions.value(exposure, "Match.partner")
+    return None if name is None else _prepared(builder, builder.night.named(str(name)))[0]["frame"]
+
+
+def _repeats(builder: Builder, exposure: Exposure, exposures: list[Exposure]) -> list[Exposure]:
     """Return the other exposures of the same science target with the same setup, for the rejection of cosmic rays."""
-    if exposure.type is not FrameType.SCIENCE:
+    if exposure.type is not FrameType.SCIENCE or builder.quick:
         return []
     same = [one for one in exposures if one.setup == exposure.setup and _group(one) == _group(exposure)]
     return [one for one in same if one.path != exposure.path and 0.5 < one.exptime / max(exposure.exptime, 0.1) < 2]

@@ -1,0 +1,178 @@
+"""Which figures a reduction gets: drawn after the products, from what the store holds, and only when that changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightpipe.api.reduction import Reduction, Target
+from nightpipe.engine.execute import Outcome
+from nightpipe.engine.store import HIDDEN, Store
+from nightpipe.io import codec
+from nightpipe.model.detector import Noise
+from nightpipe.model.frame import Frame
+from nightpipe.model.spectrum import Response, Spectrum
+from nightpipe.model.wave import WaveSolution
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MANIFEST = "figures.json"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure to be: its title, where it goes (without ending), the key of what it shows, and how to draw it."""
+
+    title: str
+    path: Path
+    key: str
+    draw: Callable[[], Figure]
+
+
+def draw(model: Any) -> Figure:
+    """Return the figure of one product."""
+    from nightpipe.plots import detector, spectra, wave
+
+    if isinstance(model, Spectrum):
+        return spectra.spectrum(model)
+    if isinstance(model, Response):
+        return spectra.response(model)
+    if isinstance(model, WaveSolution):
+        return wave.wave_map(model)
+    if isinstance(model, Noise):
+        return detector.noise(model)
+    if isinstance(model, Frame):
+        return detector.bias(model)
+    raise TypeError(f"no figure shows a {type(model).__name__}")
+
+
+class Outputs:
+    """Loads the outputs of a finished run by name."""
+
+    def __init__(self, store: Store, outcome: Outcome) -> None:
+        self._store = store
+        self._outcome = outcome
+        self.key = outcome.key
+
+    def all(self, name: str) -> tuple[Any, ...]:
+        """Return all members of an output."""
+        return tuple(codec.load(path) for path in self._store.files(self.key, name, self._outcome.record))
+
+    def one(self, name: str) -> Any:
+        """Return a single output."""
+        return self.all(name)[0]
+
+
+def drawn(reduction: Reduction, *, pdf: bool = False, quick: bool = False) -> Reduction:
+    """Draw what a person would check and return the reduction with the figures' paths on its targets.
+
+    A quick look has the final spectra alone.
+    """
+    from nightpipe.plots.style import save
+
+    manifest = _manifest(reduction.out)
+    for drawing in (*_targets(reduction), *(() if quick else _calibrations(reduction))):
+        path = drawing.path.with_suffix(".png")
+        name = str(path.relative_to(reduction.out))
+        if manifest.get(name) != drawing.key or not path.exists() or (pdf and not path.with_suffix(".pdf").exists()):
+            save(drawing.draw(), drawing.path, pdf=pdf)
+            manifest[name] = drawing.key
+    _write_manifest(reduction.out, manifest)
+    return replace(reduction, targets=tuple(_with_figures(reduction, target) for target in reduction.targets))
+
+
+def _with_figures(reduction: Reduction, target: Target) -> Target:
+    paths = (drawing.path.with_suffix(".png") for drawing in of_target(reduction, target))
+    return replace(target, figures=tuple(path for path in paths if path.exists()))
+
+
+def _targets(reduction: Reduction) -> Iterator[Drawing]:
+    for target in reduction.targets:
+        yield from of_target(reduction, target)
+
+
+def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
+    """Return the drawings of one target: the final spectrum first, then each exposure's stages."""
+    from nightpipe.plots import spectra
+
+    if target.spectrum is None or not target.spectrum.stored:
+        return
+    folder, product = target.spectrum.path.parent, target.spectrum
+    key = product.stored[0].parent.name + "/" + product.stored[0].name
+    for number, stored in enumerate(product.stored, start=1):
+        suffix = f"_{number}" if number > 1 else ""
+        path = folder / f"{product.path.stem}{suffix}"
+        yield Drawing(f"{target.name}: object {number}", path, key, lambda s=stored: spectra.spectrum(codec.load(s)))  # type: ignore[misc]
+    for outcome in _outcomes(reduction, "extract"):
+        if outcome.node.exposure in target.exposures:
+            yield from _exposure(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")
+
+
+def _exposure(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:
+    from nightpipe.plots import spectra, wave
+
+    def sky() -> Figure:
+        return spectra.sky(outputs.one("frame"), outputs.one("sky"), outputs.one("wave"))
+
+    def extraction() -> Figure:
+        return spectra.extraction(
+            outputs.one("frame"), outputs.one("sky"), outputs.all("sources"), outputs.all("profiles")
+        )
+
+    yield Drawing(f"{name}: objects and apertures", folder / f"{name}_extraction", outputs.key, extraction)
+    yield Drawing(f"{name}: sky before and after", folder / f"{name}_sky", outputs.key, sky)
+    yield Drawing(
+        f"{name}: flexure", folder / f"{name}_flexure", outputs.key, lambda: wave.flexure(outputs.one("wave"))
+    )
+
+
+def _calibrations(reduction: Reduction) -> Iterator[Drawing]:
+    for recipe in ("bias", "dark", "noise", "flat", "arc", "sensitivity"):
+        for outcome in _outcomes(reduction, recipe):
+            yield from of_calibration(reduction, outcome)
+
+
+def of_calibration(reduction: Reduction, outcome: Outcome) -> Iterator[Drawing]:
+    """Return the drawings of one calibration run."""
+    from nightpipe.plots import detector, spectra, wave
+
+    outputs, folder = Outputs(Store(reduction.out), outcome), reduction.out / "calibrations" / "figures"
+    name = outcome.node.id.replace(":", "_")
+    table: dict[str, tuple[tuple[str, str, Callable[[], Figure]], ...]] = {
+        "bias": (("master bias", "", lambda: detector.bias(outputs.one("bias"))),),
+        "dark": (("master dark", "", lambda: detector.bias(outputs.one("dark"))),),
+        "noise": (("gain and read noise", "", lambda: detector.noise(outputs.one("noise"))),),
+        "flat": (
+            ("master flat", "", lambda: detector.flat(outputs.one("flat"), outputs.one("lamp"), outputs.one("slit"))),
+        ),
+        "arc": (
+            ("arc and its lines", "", lambda: wave.arc_fit(outputs.one("wave"), outputs.one("arc"))),
+            ("wavelength map", "_map", lambda: wave.wave_map(outputs.one("wave"))),
+        ),
+        "sensitivity": (("response", "", lambda: spectra.response(outputs.one("response"))),),
+    }
+    for title, suffix, how in table[outcome.node.recipe]:
+        yield Drawing(f"{outcome.node.label}: {title}", folder / f"{name}{suffix}", outputs.key, how)
+
+
+def _outcomes(reduction: Reduction, recipe: str) -> list[Outcome]:
+    return [one for one in reduction.outcomes.values() if one.node.recipe == recipe and one.state.good]
+
+
+def _manifest(out: Path) -> dict[str, str]:
+    path = out / HIDDEN / MANIFEST
+    if not path.exists():
+        return {}
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _write_manifest(out: Path, manifest: dict[str, str]) -> None:
+    path = out / HIDDEN / MANIFEST
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    draft.replace(path)
