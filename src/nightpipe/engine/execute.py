@@ -210,6 +210,7 @@ class Execution:
             "target": node.target,
             "exposure": node.exposure,
             "label": node.label,
+            "publish": node.publish,
             "inputs": {name: [self._origin(ref) for ref in group] for name, group in bound.refs.items()},
             "reasons": to_plain(node.reasons),
         }

@@ -133,6 +133,11 @@ class Ledger:
             database.execute(PRODUCTS.delete().where(PRODUCTS.c.path == path))
             database.execute(PRODUCTS.insert().values(path=path, made=_now(), **row))
 
+    def key_of(self, path: str) -> str:
+        """Return the key from which a product was made, or an empty text."""
+        with self._engine.connect() as database:
+            return str(database.scalar(sql.select(PRODUCTS.c.key).where(PRODUCTS.c.path == path)) or "")
+
     def decisions(self, standing: Iterable[Decision]) -> None:
         """Mirror the decisions file, which alone counts."""
         rows = [asdict(decision) | {"value": toml_value(decision.value)} for decision in standing]

@@ -10,7 +10,7 @@ from typing import Any
 
 import nightpipe.io.raw as raw_files
 from nightpipe.base.caveat import Caveat, merged
-from nightpipe.base.errors import ConfigError, DataError, NightpipeError, PlanError
+from nightpipe.base.errors import ConfigError, NightpipeError, PlanError, UnknownInstrumentError
 from nightpipe.engine.decisions import Decisions
 from nightpipe.engine.store import HIDDEN
 from nightpipe.instruments import registry
@@ -132,10 +132,10 @@ def _look(path: str, decisions: Decisions, checksum: Checksum) -> Seen | Skipped
         detector = resolved.detector(spec, headers, exposure)
         disperser = resolved.disperser(spec, exposure, detector)
         return Seen(exposure, detector, disperser, spec, resolved.overrides(spec, exposure), merged(doubts, notes))
-    except DataError as error:
-        return Skipped(path, str(error), fault=True)
+    except UnknownInstrumentError as error:
+        return Skipped(path, str(error))
     except (OSError, NightpipeError) as error:
-        return Skipped(path, f"{type(error).__name__}: {error}", fault=True)
+        return Skipped(path, str(error), fault=True)
 
 
 def with_standard(exposure: Exposure) -> tuple[Exposure, tuple[Caveat, ...]]:

@@ -1,0 +1,167 @@
+"""Products: what a reduction leaves under human names, as objects that load, plot and export themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightpipe.base.caveat import Caveat
+from nightpipe.base.errors import PlanError, StoreError
+from nightpipe.engine.execute import Outcome
+from nightpipe.engine.ledger import Ledger
+from nightpipe.engine.store import HIDDEN, Store
+from nightpipe.io import codec
+from nightpipe.io.raw import checksum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPECTRUM = "Spectrum"
+
+
+@dataclass(frozen=True)
+class Product:
+    """One output under its human name.
+
+    `path` is the file that people use, `stored` the files that hold the models, `kind` the model's class. `record` says
+    how it was made. `ascii` is set for spectra.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    stored: tuple[Path, ...]
+    record: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    caveats: tuple[Caveat, ...] = ()
+    ascii: Path | None = None
+
+    def models(self) -> tuple[Any, ...]:
+        """Return the models themselves: frames, spectra, solutions."""
+        return tuple(codec.load(path) for path in self.stored)
+
+    @property
+    def model(self) -> Any:
+        """Return the first model: of a spectrum's product, the brightest object; raises PlanError where it has none."""
+        if not self.stored:
+            raise PlanError("a product with at least one member", self.name, "see its caveats: nothing was found")
+        return codec.load(self.stored[0])
+
+    def plot(self) -> Figure:
+        """Draw the product as a figure of matplotlib."""
+        from nightpipe.api.figures import draw
+
+        return draw(self.model)
+
+    def to_specutils(self) -> Any:
+        """Return the spectrum as `specutils.Spectrum` (needs the extra ``interop``)."""
+        from nightpipe.io import export
+
+        return export.to_specutils(self.model)
+
+    def to_ccddata(self) -> Any:
+        """Return the image as `astropy.nddata.CCDData`."""
+        from nightpipe.io import export
+
+        return export.to_ccddata(self.model)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Gives the stored outputs of a run their human names in the output folder, and notes them in the ledger."""
+
+    store: Store
+    ledger: Ledger
+    who: str = ""
+
+    def publish(self, outcome: Outcome) -> list[Product]:
+        """Publish all that a node's plan says; what lies there already from the same key is left alone."""
+        if not outcome.state.good:
+            return []
+        return [self._one(outcome, output, name) for output, name in outcome.node.publish.items()]
+
+    def _one(self, outcome: Outcome, output: str, name: str) -> Product:
+        facts = outcome.record["outputs"][output]
+        kind = facts["type"][0] if facts["type"] else ""
+        stored = tuple(self.store.files(outcome.key, output, outcome.record))
+        files = [f"{name}.fits"] if kind == SPECTRUM or not facts["many"] else _numbered(name, len(stored))
+        text = self.store.out / f"{name}.txt" if kind == SPECTRUM else None
+        product = Product(
+            name,
+            kind,
+            self.store.out / files[0] if files else self.store.out / name,
+            stored,
+            outcome.record,
+            outcome.caveats,
+            text,
+        )
+        if not self._lies_there(outcome.key, [*files, *([f"{name}.txt"] if text else [])]):
+            self._write(product, files)
+            for file in files:
+                self.ledger.product(file, outcome.record, output, checksum(self.store.out / file))
+        return product
+
+    def _lies_there(self, key: str, files: list[str]) -> bool:
+        known = self.ledger.key_of(files[0]) if files else key
+        return known == key and all((self.store.out / file).exists() for file in files)
+
+    def _write(self, product: Product, files: list[str]) -> None:
+        if product.kind == SPECTRUM:
+            _write_spectra(product, self.who)
+            return
+        for path, file in zip(product.stored, files, strict=True):
+            self.store.publish(path, file)
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [f"{name}-{number}.fits" for number in range(1, count + 1)]
+
+
+def _write_spectra(product: Product, who: str) -> None:
+    """Write one FITS file, an extension for each object, and the brightest object as text."""
+    from nightpipe.io import export
+
+    spectra = product.models()
+    product.path.parent.mkdir(parents=True, exist_ok=True)
+    export.write_spectra(product.path, spectra, record=json.dumps(product.record), reducer=who)
+    if product.ascii is not None and spectra:
+        export.write_ascii(product.ascii, spectra[0])
+
+
+def human_products(out: Path) -> Iterator[tuple[str, dict[str, Any], str, str]]:
+    """Return path, record, output and checksum of each product that lies in an output folder, for the ledger."""
+    for path in product_files(out):
+        if text := codec.load_record(path):
+            record = json.loads(text)
+            yield str(path.relative_to(out)), record, _output_of(record, path), checksum(path)
+
+
+def product_files(out: Path) -> list[Path]:
+    """Return the FITS files below an output folder, the store left out."""
+    return [path for path in sorted(out.rglob("*.fits")) if HIDDEN not in path.parts]
+
+
+def _output_of(record: Mapping[str, Any], path: Path) -> str:
+    named = {name: output for output, name in record.get("provenance", {}).get("publish", {}).items()}
+    found = [output for name, output in named.items() if path.stem.startswith(Path(name).name)]
+    return found[0] if found else (record.get("published") or [""])[0]
+
+
+def find(out: str | Path, name: str) -> tuple[Path, dict[str, Any]]:
+    """Return path and record of a product, given its path or human name; raises StoreError, PlanError."""
+    path = Path(name)
+    for candidate in (path, Path(out) / name, Path(out) / f"{name}.fits"):
+        if candidate.is_file():
+            return candidate, _record(candidate)
+    known = [str(one.relative_to(out)) for one in product_files(Path(out))]
+    raise PlanError("a product", name, f"one of {', '.join(known[:12])}" if known else "name its file")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    text = codec.load_record(path if path.suffix != ".txt" else path.with_suffix(".fits"))
+    if not text:
+        raise StoreError("a product of nightpipe", f"{path} carries no record", "name a FITS file in the output folder")
+    record: dict[str, Any] = json.loads(text)
+    return record

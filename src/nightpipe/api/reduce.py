@@ -1,0 +1,257 @@
+"""Raw frames in, products out: recognise, plan, execute, publish, summarise."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nightpipe.api.logs import write_log
+from nightpipe.api.metrics import target_metrics
+from nightpipe.api.products import Product, Publisher, human_products
+from nightpipe.api.reduction import Reduction, Target, exposures_of, status_of, targets_of
+from nightpipe.api.summary import summary_of, write_summary
+from nightpipe.api.table import read_edits
+from nightpipe.base.log import logger
+from nightpipe.engine import decisions
+from nightpipe.engine.builder import Book, Builder, Wishes
+from nightpipe.engine.config import Layer
+from nightpipe.engine.execute import Outcome, execute
+from nightpipe.engine.ledger import Ledger
+from nightpipe.engine.local import InLine, Pool, Processes, cores, workers_for
+from nightpipe.engine.lock import locked
+from nightpipe.engine.memory import cpu_seconds
+from nightpipe.engine.night import Night, scan
+from nightpipe.engine.plan import Node, Plan
+from nightpipe.engine.settings import read_settings, set_layer
+from nightpipe.engine.store import HIDDEN, Store, writing
+
+BUDGET = 20e9
+"""Intermediates beyond so many bytes are evicted at the end of a run, oldest first."""
+SITE = "NIGHTPIPE_SITE"
+"""Environment variable that names the site's settings file, a layer below the user's."""
+
+Progress = Callable[[int, int, Outcome], None]
+Paths = str | Path | Iterable[str | Path]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for, beside the raw frames; see `reduce`."""
+
+    out: Path
+    objects: tuple[str, ...] = ()
+    settings: str | Path | None = None
+    assignments: tuple[str, ...] = ()
+    plan: str | Path | None = None
+    workers: int | None = None
+    quick: bool = False
+    who: str = ""
+    figures: bool = True
+    pdf: bool = False
+    keep: Callable[[Node], bool] | None = None
+
+    @property
+    def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
+        """Return the layers of site, settings file and command line."""
+        site = os.environ.get(SITE)
+        return (
+            replace(read_settings(site), origin=f"site {Path(site).name}") if site else None,
+            read_settings(self.settings) if self.settings else None,
+            set_layer(self.assignments) if self.assignments else None,
+        )
+
+
+def reduce(
+    raw: Paths,
+    *,
+    out: str | Path = "reduced",
+    objects: Sequence[str] = (),
+    settings: str | Path | None = None,
+    set: Sequence[str] = (),  # noqa: A002 - named as the option of the command line
+    plan: str | Path | None = None,
+    workers: int | None = None,
+    quick: bool = False,
+    figures: bool = True,
+    progress: Progress | None = None,
+    who: str = "",
+) -> Reduction:
+    """Reduce raw frames (files, folders) into the folder `out`, no question asked.
+
+    `objects` limits the targets, `settings` names a settings file, `set` holds ``"Step.parameter=value"`` texts, `plan`
+    an edited plan table, `workers` the number of processes (1: in line), `quick` leaves out what takes long, `figures`
+    draws figures and report, `progress` is called with (done, total, outcome) after every recipe run, `who` goes into
+    the headers. A second call does only what changed. Raises PlanError, ConfigError, LockedError, StoreError.
+    """
+    from nightpipe.recipes.book import BOOK
+
+    request = Request(Path(out), tuple(objects), settings, tuple(set), plan, workers, quick, who or user(), figures)
+    return reduce_with(BOOK, raw, request, progress)
+
+
+def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | None = None) -> Reduction:
+    """Reduce with a given book of recipes; see `reduce`."""
+    started, cpu = time.perf_counter(), cpu_seconds()
+    request = replace(request, out=request.out.absolute())
+    with locked(request.out / HIDDEN):
+        ledger = _ledger(request.out)
+        try:
+            run = ledger.begin(f"reduce {request.out.name}")
+            night, plan = planned(book, raw, request, ledger.checksum)
+            ledger.decisions(decisions.read(request.out).standing)
+            timing = {"plan_s": time.perf_counter() - started}
+            reduction = _execute(book, night, plan, request, ledger, run, timing, progress)
+            reduction = _summarised(reduction, request, ledger, started, cpu)
+            ledger.end(run, reduction.status.word)
+        finally:
+            ledger.close()
+    return reduction
+
+
+def planned(
+    book: Book, raw: Paths, request: Request, checksum: Callable[[str], str] | None = None
+) -> tuple[Night, Plan]:
+    """Return the night as recognised and its plan, decisions and an edited table heeded; nothing is run."""
+    paths = [raw] if isinstance(raw, (str, Path)) else list(raw)
+    night, plan = _planned(book, paths, request, checksum)
+    if request.plan is not None:
+        made = read_edits(request.plan, night, plan, request.who or user())
+        if made:
+            decisions.append(request.out, made)
+            night, plan = _planned(book, paths, request, checksum)
+    return night, plan if request.keep is None else plan.only(request.keep)
+
+
+def _planned(
+    book: Book, paths: list[str | Path], request: Request, checksum: Callable[[str], str] | None
+) -> tuple[Night, Plan]:
+    made = decisions.read(request.out)
+    night = scan(paths, made, checksum)
+    wishes = Wishes(*request.layers, decisions=made, objects=request.objects, quick=request.quick)
+    return night, Builder(night, book, wishes).plan()
+
+
+def _ledger(out: Path) -> Ledger:
+    """Open the ledger; a fresh one in a folder with results is filled from them."""
+    ledger = Ledger(out)
+    store = Store(out)
+    store.sweep()
+    if ledger.fresh and store.keys.is_dir():
+        ledger.rebuild(store.records(), human_products(out))
+    return ledger
+
+
+def _execute(
+    book: Book,
+    night: Night,
+    plan: Plan,
+    request: Request,
+    ledger: Ledger,
+    run: int,
+    timing: dict[str, float],
+    progress: Progress | None,
+) -> Reduction:
+    store, begun = Store(request.out), time.perf_counter()
+    publisher = Publisher(store, ledger, request.who)
+    products: dict[str, list[Product]] = {}
+    done: list[Outcome] = []
+
+    def watch(outcome: Outcome) -> None:
+        done.append(outcome)
+        ledger.task(run, outcome.record, reused=outcome.reused)
+        products[outcome.node.id] = publisher.publish(outcome)
+        _told(outcome)
+        if progress is not None:
+            progress(len(done), len(plan.nodes), outcome)
+
+    pool = _pool(len(plan.nodes), request.workers, timing)
+    try:
+        outcomes = execute(plan, book, store, pool, watch)
+    finally:
+        pool.close()
+    store.evict(BUDGET)
+    timing["run_s"] = time.perf_counter() - begun
+    timing["workers_cpu_s"] = (
+        sum(one.record.get("cpu_seconds", 0.0) for one in done if not one.reused)
+        if isinstance(pool, Processes)
+        else 0.0
+    )
+    targets = tuple(_measured(target, outcomes, plan) for target in targets_of(plan, outcomes, products))
+    exposures = exposures_of(night, plan, outcomes)
+    status = status_of(outcomes.values(), targets, exposures)
+    belonging = {id(product) for target in targets for product in target.products}
+    calibrations = tuple(one for group in products.values() for one in group if id(one) not in belonging)
+    return Reduction(request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing)
+
+
+def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
+    """Return where to run; compiled kernels are made ready before any worker starts, so that all share the cache."""
+    from nightpipe import kernels
+
+    begun = time.perf_counter()
+    count = workers_for(tasks, wanted)
+    if count == 1:
+        return InLine()
+    kernels.warm()
+    timing["kernels_s"] = time.perf_counter() - begun
+    return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))
+
+
+def _told(outcome: Outcome) -> None:
+    log = logger("run")
+    if not outcome.state.good:
+        log.warning("%s: %s: %s", outcome.node.id, outcome.state.value, outcome.message)
+    elif not outcome.reused:
+        log.info("%s: %s, %.2f s", outcome.node.id, outcome.state.value, outcome.record.get("seconds", 0.0))
+
+
+def _measured(target: Target, outcomes: dict[str, Outcome], plan: Plan) -> Target:
+    return replace(target, metrics=target_metrics(target, outcomes, plan))
+
+
+def _summarised(reduction: Reduction, request: Request, ledger: Ledger, started: float, cpu: float) -> Reduction:
+    """Write logs, figures, report and summary."""
+    with writing(request.out):
+        reduction = replace(reduction, targets=tuple(_logged(target, reduction) for target in reduction.targets))
+        if request.figures:
+            reduction = _reported(reduction, request, ledger, started)
+        timing = reduction.timing | {
+            "wall_s": time.perf_counter() - started,
+            "cpu_s": cpu_seconds() - cpu + reduction.timing["workers_cpu_s"],
+        }
+        reduction = replace(reduction, timing=timing)
+        summary = summary_of(reduction)
+        write_summary(request.out, summary)
+    return replace(reduction, summary=summary)
+
+
+def _logged(target: Target, reduction: Reduction) -> Target:
+    leaf = next(
+        node for node in reversed(reduction.plan.nodes) if (node.target, node.label) == (target.name, target.label)
+    )
+    folder = target.products[0].path.parent if target.products else reduction.out / target.label
+    path = write_log(folder / f"{target.label}.log", f"{target.name}: {target.label}", reduction.lineage(leaf.id))
+    return replace(target, log=path)
+
+
+def _reported(reduction: Reduction, request: Request, ledger: Ledger, started: float) -> Reduction:
+    """Draw what a person would check and write the page of the night."""
+    from nightpipe.api.figures import drawn
+    from nightpipe.api.pages import write_page
+
+    begun = time.perf_counter()
+    reduction, shown = drawn(reduction, ledger, pdf=request.pdf)
+    reduction = replace(reduction, timing=reduction.timing | {"wall_s": time.perf_counter() - started})
+    write_page(reduction, shown)
+    return replace(reduction, timing=reduction.timing | {"figures_s": time.perf_counter() - begun})
+
+
+def user() -> str:
+    """Return who is at work, for decisions and headers."""
+    try:
+        return os.environ.get("NIGHTPIPE_WHO") or getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

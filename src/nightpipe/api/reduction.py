@@ -1,0 +1,178 @@
+"""What a reduction gives back: targets, calibrations, exposures, and how it all came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from nightpipe.api.products import SPECTRUM, Product
+from nightpipe.base.caveat import Caveat, merged
+from nightpipe.engine.execute import Outcome, State
+from nightpipe.engine.night import Night
+from nightpipe.engine.plan import Plan
+
+WORST = (State.OK, State.SKIPPED, State.CAVEATS, State.BLOCKED, State.UNPROCESSABLE, State.FAILED)
+
+
+class Status(IntEnum):
+    """How a reduction ended, as the command's exit status tells it."""
+
+    WELL = 0
+    CAVEATS = 10
+    SOME_FAILED = 11
+    NOTHING = 12
+
+    @property
+    def word(self) -> str:
+        """Return the status in one word, as in the summary."""
+        return {0: "ok", 10: "caveats", 11: "failed", 12: "nothing"}[int(self)]
+
+
+@dataclass(frozen=True)
+class ExposureReport:
+    """What became of one raw frame: `state`, caveats, and in `reason` why it was left aside or what went wrong."""
+
+    name: str
+    path: str
+    type: str = ""
+    target: str = ""
+    instrument: str = ""
+    setup: str = ""
+    state: State = State.SKIPPED
+    caveats: tuple[Caveat, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target in one setup: its products, the exposures that went in, metrics by name, what a user must know."""
+
+    name: str
+    label: str
+    state: State
+    exposures: tuple[str, ...]
+    products: tuple[Product, ...]
+    caveats: tuple[Caveat, ...]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    figures: tuple[Path, ...] = ()
+    log: Path | None = None
+    reason: str = ""
+
+    @property
+    def spectrum(self) -> Product | None:
+        """Return the final spectra (one product, an object each), or None."""
+        spectra = [product for product in self.products if product.kind == SPECTRUM]
+        return spectra[0] if spectra else None
+
+    @property
+    def spectra(self) -> tuple[Any, ...]:
+        """Return the models of the final spectra, the brightest object first."""
+        return self.spectrum.models() if self.spectrum else ()
+
+    def plot(self) -> Any:
+        """Draw the final spectrum, or where there is none the first product."""
+        product = self.spectrum or self.products[0]
+        return product.plot()
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A finished reduction of some raw frames into the folder `out`."""
+
+    out: Path
+    status: Status
+    targets: tuple[Target, ...]
+    calibrations: tuple[Product, ...]
+    exposures: tuple[ExposureReport, ...]
+    night: Night = field(repr=False)
+    plan: Plan = field(repr=False)
+    outcomes: Mapping[str, Outcome] = field(repr=False)
+    timing: dict[str, float] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> Target:
+        """Return the first target of this name (or label)."""
+        return next(target for target in self.targets if name in (target.name, target.label))
+
+    @property
+    def ran(self) -> tuple[str, ...]:
+        """Return the plan's nodes that were really run, not found done."""
+        return tuple(name for name, one in self.outcomes.items() if not one.reused and one.state is not State.BLOCKED)
+
+    def lineage(self, node: str) -> tuple[Outcome, ...]:
+        """Return a node's outcome and those of all that it descends from, in the plan's order."""
+        wanted = self.plan.ancestors([node])
+        return tuple(self.outcomes[one.id] for one in self.plan.nodes if one.id in wanted)
+
+
+def targets_of(
+    plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, list[Product]]
+) -> tuple[Target, ...]:
+    """Return a target for each last node of the plan that has one."""
+    used = {need for node in plan.nodes for need in node.needs}
+    leaves = [node.id for node in plan.nodes if node.target and node.id not in used]
+    return tuple(_target(plan, outcomes, products, leaf) for leaf in leaves)
+
+
+def _target(plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, list[Product]], leaf: str) -> Target:
+    outcome = outcomes[leaf]
+    line = [node for node in plan.nodes if node.id in plan.ancestors([leaf]) and node.target == outcome.node.target]
+    final = [product for node in reversed(line) for product in products.get(node.id, ())]
+    exposures = dict.fromkeys(node.exposure for node in line if node.exposure)
+    return Target(
+        name=outcome.node.target,
+        label=outcome.node.label,
+        state=outcome.state,
+        exposures=tuple(exposures),
+        products=tuple(final),
+        caveats=outcome.caveats,
+        reason="" if outcome.state.good else outcome.message,
+    )
+
+
+def exposures_of(night: Night, plan: Plan, outcomes: Mapping[str, Outcome]) -> tuple[ExposureReport, ...]:
+    """Return what became of every raw file that was looked at."""
+    seen = [_exposure(night, plan, outcomes, path) for path in (one.path for one in night.exposures)]
+    aside = [
+        ExposureReport(
+            Path(one.path).name, one.path, state=State.UNPROCESSABLE if one.fault else State.SKIPPED, reason=one.reason
+        )
+        for one in night.skipped
+    ]
+    return (*seen, *aside)
+
+
+def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: str) -> ExposureReport:
+    exposure = night.frame(path).exposure
+    about = [outcomes[node.id] for node in plan.nodes if node.exposure == exposure.name]
+    reading = [outcomes[node.id] for node in plan.nodes if path in node.raws]
+    state, reason = State.SKIPPED, "nothing needs it"
+    if about or reading:
+        worst = max(about or reading, key=lambda one: WORST.index(one.state))
+        state, reason = worst.state, "" if worst.state.good else worst.message
+    return ExposureReport(
+        name=exposure.name,
+        path=path,
+        type=exposure.type.value,
+        target=exposure.target,
+        instrument=exposure.instrument,
+        setup=exposure.setup.label(),
+        state=state,
+        caveats=merged(*(one.caveats for one in about)),
+        reason=reason,
+    )
+
+
+def status_of(outcomes: Iterable[Outcome], targets: Iterable[Target], exposures: Iterable[ExposureReport]) -> Status:
+    """Return how it all ended."""
+    outcomes, targets = list(outcomes), list(targets)
+    made = [target for target in targets if target.state.good]
+    if not any(one.state.good for one in outcomes) or (targets and not made):
+        return Status.NOTHING
+    bad = (State.FAILED, State.UNPROCESSABLE, State.BLOCKED)
+    if any(one.state in bad for one in outcomes) or any(one.state in bad for one in exposures):
+        return Status.SOME_FAILED
+    return Status.CAVEATS if any(one.state is State.CAVEATS for one in outcomes) else Status.WELL
