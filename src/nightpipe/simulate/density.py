@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 from scipy.special import ndtr
 
 from nightpipe.simulate.geometry import Geometry
@@ -67,7 +66,7 @@ def continuum(geometry: Geometry, per_angstrom: Callable[[FloatArray], FloatArra
     """Return a continuum [electron/A] spread by `kernel` (odd length, samples)."""
     start, u = grid(geometry)
     light = per_angstrom(geometry.wave_of(u)) * np.maximum(geometry.slope(u), 0.0)
-    value = np.maximum(fftconvolve(light, kernel, mode="same"), 0.0)
+    value = np.maximum(convolved(light, kernel), 0.0)
     return integrated(start, value)
 
 
@@ -94,6 +93,14 @@ def lines(geometry: Geometry, wave: FloatArray, electrons: FloatArray, width: fl
     np.add.at(cumulative, inside, amounts[:, None] * _jaws_below(offset, width, sigma))
     beyond = np.bincount(np.clip(window[:, -1] + 1, 0, len(u)), weights=amounts, minlength=len(u) + 1)
     return Density(start, value[:-1], (cumulative + np.cumsum(beyond))[:-1])
+
+
+def convolved(light: FloatArray, kernel: FloatArray) -> FloatArray:
+    """Return the light spread by a kernel of odd length, by FFT, the same length as the light."""
+    size = 1 << int(np.ceil(np.log2(len(light) + len(kernel))))
+    both = np.fft.irfft(np.fft.rfft(light, size) * np.fft.rfft(kernel, size), size)
+    first = len(kernel) // 2
+    return np.asarray(both[first : first + len(light)])
 
 
 def _jaws(offset: FloatArray, width: float, sigma: float) -> FloatArray:

@@ -88,10 +88,15 @@ class Geometry:
 
     def displacement(self, u: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return how far along x light of coordinate `u` is displaced on row `y` [pixel]."""
+        offset, stretch = self._row(y)
+        return np.asarray(offset + stretch * (np.asarray(u) - self.middle[0]))
+
+    def _row(self, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return displacement at the middle column and its growth per pixel, on row `y`."""
         row = np.asarray(y, dtype=float) - self.middle[1]
-        t = (np.asarray(u) - self.middle[0]) / self.half
-        lines = (self.tilt + self.tilt_change * t) * row + self.curve * row**2
-        return np.asarray(lines + self.bend.shift + self.bend.gradient * row * self.scale / 40.0)
+        lines = self.tilt * row + self.curve * row**2
+        bend = self.bend.shift + self.bend.gradient * row * self.scale / 40.0
+        return np.asarray(lines + bend), np.asarray(self.tilt_change * row / self.half)
 
     def x_of(self, wave: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return where on row `y` light of a wavelength falls [pixel]."""
@@ -100,10 +105,8 @@ class Geometry:
 
     def u_at(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return the undistorted coordinate seen by a place on the detector."""
-        u = np.asarray(x, dtype=float)
-        for _ in range(4):
-            u = x - self.displacement(u, y)
-        return np.asarray(u)
+        offset, stretch = self._row(y)
+        return np.asarray(self.middle[0] + (np.asarray(x) - self.middle[0] - offset) / (1.0 + stretch))
 
     def wave_map(self) -> FloatArray:
         """Return true vacuum wavelength [A] of all pixel centres (ny, nx)."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nightpipe.base.errors import ConfigError
-from nightpipe.instruments.registry import instrument, recognise
+from nightpipe.instruments.registry import instrument, recognise, site
 from nightpipe.instruments.resolve import detector, disperser, exposure
 from nightpipe.io.atomic import written
+from nightpipe.model.detector import Detector
+from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import FrameType, Header
 from nightpipe.simulate import truth
 from nightpipe.simulate.bench import Bench, bench
@@ -19,9 +22,7 @@ from nightpipe.simulate.dialects import dialect
 from nightpipe.simulate.dialects.base import Cards, Dialect, Layout
 from nightpipe.simulate.exposures import light_of
 from nightpipe.simulate.rig import Rig, build, stream
-from nightpipe.simulate.schedule import Fault, NightOptions, Shot, schedule, site_of
-
-_SPECTRA = (FrameType.SCIENCE, FrameType.STANDARD, FrameType.ARC, FrameType.FLAT)
+from nightpipe.simulate.schedule import Fault, NightOptions, Shot, probe, schedule
 
 
 def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) -> Path:
@@ -65,15 +66,18 @@ def arms(instrument: str) -> tuple[str, ...]:
 
 def _write_arm(arm: str, out: Path, folder: Path, seed: int, options: NightOptions) -> None:
     known, tongue = bench(arm), dialect(arm)
-    place = site_of(instrument(tongue.described).site)
-    shots = schedule(known, place, options, stream(seed, "schedule"))
+    place = site(instrument(tongue.described).site)
+    optics, _ = _resolved(tongue, known, probe(known, options), options)
+    shots = schedule(known, place, options, optics.dispersion, stream(seed, "schedule"))
     rigs: dict[str, Rig] = {}
     facts = []
     for shot in shots:
         layout = tongue.layout(shot, options)
         label = f"{arm}-{shot.binning[0]}x{shot.binning[1]}"
         if label not in rigs:
-            rigs[label] = _rig(tongue, known, shots, layout, seed, options, shot.binning)
+            sample = replace(probe(known, options), binning=shot.binning)
+            optics, chip = _resolved(tongue, known, sample, options)
+            rigs[label] = build(known, optics, chip, layout.shape, seed, options.second_order)
         facts.append(_expose(rigs[label], tongue, shot, layout, options, out, folder, label))
     for label, rig in rigs.items():
         truth.setup_truth(folder / f"{label}.fits", rig)
@@ -82,12 +86,9 @@ def _write_arm(arm: str, out: Path, folder: Path, seed: int, options: NightOptio
     truth.write_json(folder / f"{arm}.json", night | {"setups": setups, "exposures": facts})
 
 
-def _rig(
-    tongue: Dialect, known: Bench, shots: tuple[Shot, ...], layout: Layout, seed: int, options: NightOptions,
-    binning: tuple[int, int],
-) -> Rig:  # fmt: skip
-    """Return the rig as the description sees a spectrum in this binning: geometry and detector come from there."""
-    shot = next(shot for shot in shots if shot.type in _SPECTRA and shot.binning == binning)
+def _resolved(tongue: Dialect, known: Bench, shot: Shot, options: NightOptions) -> tuple[Disperser, Detector]:
+    """Return disperser and detector as the instrument's description sees a spectrum's header."""
+    layout = tongue.layout(shot, options)
     headers = plain_headers(tongue.cards(shot, layout, known, options), layout, extension=tongue.extension)
     spec = recognise(headers)
     taken = exposure(spec, headers, tongue.file_name(shot))
@@ -95,7 +96,7 @@ def _rig(
     optics = disperser(spec, taken, chip)
     if optics is None:
         raise ConfigError("a disperser in the simulated beam", taken.setup.disperser, "name one of the description")
-    return build(known, optics, chip, layout.shape, seed, options.second_order)
+    return optics, chip
 
 
 def plain_headers(cards: tuple[Cards, Cards], layout: Layout, *, extension: bool) -> tuple[Header, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 from scipy.special import ndtr
 
 from nightpipe.simulate import density
@@ -80,7 +79,7 @@ def star_density(geometry: Geometry, per_angstrom: Curve, image: SlitImage) -> D
     total = np.zeros(len(u))
     for node, weight in enumerate(_hats(wave, image.nodes)):
         if weight.any():
-            total += fftconvolve(light * weight, _star_kernel(geometry, image, node), mode="same")
+            total += density.convolved(light * weight, _star_kernel(geometry, image, node))
     return density.integrated(start, np.maximum(total, 0.0))
 
 

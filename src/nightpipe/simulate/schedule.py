@@ -9,7 +9,6 @@ from enum import StrEnum
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from nightpipe.instruments.registry import site
 from nightpipe.io.references import find_standard
 from nightpipe.model.exposure import FrameType, Site
 from nightpipe.model.references import Standard
@@ -93,9 +92,11 @@ class Shot:
         return self.start + timedelta(seconds=self.exptime / 2.0)
 
 
-def schedule(known: Bench, place: Site, options: NightOptions, rng: np.random.Generator) -> tuple[Shot, ...]:
-    """Return the night's exposures in the order in which they are taken."""
-    plan = _Planner(known, place, options, rng)
+def schedule(
+    known: Bench, place: Site, options: NightOptions, dispersion: float, rng: np.random.Generator
+) -> tuple[Shot, ...]:
+    """Return the night's exposures in the order in which they are taken; `dispersion` is in A per pixel as read."""
+    plan = _Planner(known, place, options, dispersion, rng)
     plan.afternoon()
     plan.clock = _time(known.night.date)
     stars = () if Fault.NO_STANDARD in options.faults else _standards(known, place)
@@ -113,8 +114,11 @@ def schedule(known: Bench, place: Site, options: NightOptions, rng: np.random.Ge
 class _Planner:
     """Walks through the night: a clock, a counter, and where the telescope points."""
 
-    def __init__(self, known: Bench, place: Site, options: NightOptions, rng: np.random.Generator) -> None:
+    def __init__(
+        self, known: Bench, place: Site, options: NightOptions, dispersion: float, rng: np.random.Generator
+    ) -> None:
         self.known, self.place, self.options, self.rng = known, place, options, rng
+        self.dispersion = dispersion
         self.night = known.night
         self.clock = _time(known.night.date)
         self.shots: list[Shot] = []
@@ -182,7 +186,8 @@ class _Planner:
         for star in stars:
             self.pointing, self.target = (star.ra, star.dec), star.name
             self.take(
-                FrameType.STANDARD, star.name, standard_exptime(self.known, star, self.slit), standard=star,
+                FrameType.STANDARD, star.name, standard_exptime(self.known, star, self.slit, self.dispersion),
+                standard=star,
                 **self._light(angle=float(self.rng.normal(0.0, 1.0))),
             )  # fmt: skip
 
@@ -220,13 +225,13 @@ def target_name(options: NightOptions) -> str:
     return names[options.target]
 
 
-def standard_exptime(known: Bench, star: Standard, slit: float) -> float:
-    """Return the exposure [s] that gives about 20,000 electrons in the brightest pixel of a standard."""
-    flux = np.interp([4300.0, 5500.0, 6500.0, 7500.0], star.wave, star.flux) * np.array([4300.0, 5500, 6500, 7500]) / 1.986e-8
-    rate = float(flux.max()) * known.area * 0.15 * min(1.0, slit / known.night.seeing) * 0.75
-    dispersion = {"alfosc": 7.0, "sprat": 4.7}.get(known.name, 1.2)
-    seconds = 2.0e4 / (rate * dispersion) * (1.06 * known.night.seeing / 0.35)
-    return float(np.clip(np.round(seconds), 2.0, 600.0))
+def standard_exptime(known: Bench, star: Standard, slit: float, dispersion: float) -> float:
+    """Return the exposure [s] that gives about 25,000 electrons in the brightest pixel of a standard."""
+    wave = np.array([4300.0, 5500.0, 6500.0, 7500.0])
+    rate = float((np.interp(wave, star.wave, star.flux) * wave).max()) / 1.986e-8 * known.area * dispersion * 0.13
+    passed = min(1.0, 0.7 * slit / known.night.seeing)
+    pixels = 1.3 * known.night.seeing / 0.3
+    return float(np.clip(np.round(25000.0 * pixels / (rate * passed)), 3.0, 600.0))
 
 
 def _standards(known: Bench, place: Site) -> tuple[Standard, ...]:
@@ -247,6 +252,11 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def site_of(name: str) -> Site:
-    """Return the site at which an instrument's description puts it."""
-    return site(name)
+def probe(known: Bench, options: NightOptions) -> Shot:
+    """Return an exposure at the zenith, from which the setup can be told before anything is planned."""
+    begin = _time(known.night.date)
+    return Shot(
+        number=0, type=FrameType.SCIENCE, name="probe", start=begin, exptime=1.0, ra=0.0, dec=0.0, altitude=90.0,
+        azimuth=0.0, airmass=1.0, sidereal=0.0, parallactic=0.0, slit=options.slit or known.night.slit,
+        binning=options.binning or known.night.binning,
+    )  # fmt: skip

@@ -53,7 +53,7 @@ def night_sky(rng: np.random.Generator, *, city: float, moon: float, airmass: fl
     rows = [(w, f, str(s), True) for w, f, s in zip(wave, flux, species, strict=True)]
     rows += [(w, r * _RAYLEIGH * float(rng.uniform(0.7, 1.3)), s, True) for w, r, s in _LINES_OF_NIGHT]
     rows += [(w, r * _RAYLEIGH * city, "city", False) for w, r in _CITY]
-    rows += [(w, f, "unlisted", False) for w, f in _unlisted(wave, flux, rng)]
+    rows += [(w, f, "unlisted", False) for w, f in _unlisted(wave, flux, rng, 20, (-3.5, -2.0))]
     return _glow(lambda w: _continuum(w, city, moon) * airmass**0.6, rows, airmass**0.6)
 
 
@@ -71,8 +71,9 @@ def lamp(
         relative = packaged.intensity[mine] / packaged.intensity[mine].max()
         flux[mine] = weights.get(str(name), 1.0) * relative**0.75
     flux *= np.exp(rng.normal(0.0, 0.25, len(flux)))
-    rows = [(w, f, s, True) for w, f, s in zip(packaged.wave, flux / flux.max(), packaged.species, strict=True)]
-    rows += [(w, f, "unlisted", False) for w, f in _unlisted(packaged.wave, flux / flux.max(), rng)]
+    flux /= flux.max()
+    rows = [(w, f, s, True) for w, f, s in zip(packaged.wave, flux, packaged.species, strict=True)]
+    rows += [(w, f, "unlisted", False) for w, f in _unlisted(packaged.wave, flux, rng, len(flux) // 10, (-3.0, -1.5))]
     body = planck(4500.0)
     return _glow(lambda w: continuum * body(w) / body(np.array([6500.0])), rows, 1.0)
 
@@ -102,13 +103,12 @@ def _band_strengths(wave: FloatArray, species: NDArray[np.str_], rng: np.random.
     return np.array([factors[key] for key in zip(species.tolist(), band.tolist(), strict=True)])
 
 
-def _unlisted(wave: FloatArray, flux: FloatArray, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Return lines at random places, a tenth as many as the listed ones and of a few per cent of the brightest."""
-    if not len(wave):
-        return []
-    count = max(3, len(wave) // 10)
+def _unlisted(
+    wave: FloatArray, flux: FloatArray, rng: np.random.Generator, count: int, decades: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """Return `count` lines at random places, weaker than the brightest by a number of `decades` between two limits."""
     places = rng.uniform(wave.min(), wave.max(), count)
-    strengths = flux.max() * 10.0 ** rng.uniform(-3.0, -1.5, count)
+    strengths = flux.max() * 10.0 ** rng.uniform(*decades, count)
     return list(zip(places.tolist(), strengths.tolist(), strict=True))
 
 

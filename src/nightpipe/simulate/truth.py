@@ -34,7 +34,7 @@ def write_fits(path: Path, hdus: list[Any]) -> None:
 
 
 def table(name: str, columns: dict[str, tuple[Any, str]]) -> fits.BinTableHDU:
-    """Return a table of named columns, each with its unit."""
+    """Return a table of named columns, each with its unit; electrons go without, FITS has no word for them."""
     made = []
     for label, (values, unit) in columns.items():
         array = np.asarray(values)
@@ -74,7 +74,7 @@ def _lines(light: Light) -> fits.BinTableHDU:
             "WAVE": (wave, "Angstrom"),
             "SPECIES": (np.array(lines.species, dtype="U12")[seen], ""),
             "LISTED": (lines.listed[seen], ""),
-            "ELECTRONS": (lines.electrons[seen], "electron"),
+            "ELECTRONS": (lines.electrons[seen], ""),
             **{name: (geometry.x_of(wave, row), "pixel") for name, row in rows.items()},
         },
     )
@@ -87,7 +87,7 @@ def _object(number: int, rig: Rig, shot: Shot, item: ObjectTruth) -> fits.BinTab
         {
             "X": (np.arange(len(wave), dtype=float), "pixel"),
             "WAVE": (wave, "Angstrom"),
-            "COUNTS": (seen.counts, "electron"),
+            "COUNTS": (seen.counts, ""),
             "FLUX": (item.target.light(wave), "erg/s/cm2/Angstrom"),
             "Y": (seen.y, "pixel"),
             "FWHM": (seen.fwhm, "pixel"),
@@ -119,7 +119,7 @@ def setup_truth(path: Path, rig: Rig) -> None:
             "RESPONSE",
             {
                 "WAVE": (wave, "Angstrom"),
-                "EFFICIENCY": (rig.efficiency(wave), "electron/photon"),
+                "EFFICIENCY": (rig.efficiency(wave), ""),
                 "RESPONSE": (rig.response(wave), ""),
                 "EXTINCTION": (extinction(wave, rig.air), "mag/airmass"),
             },

@@ -5,8 +5,18 @@ from __future__ import annotations
 from nightpipe.base.errors import ConfigError
 from nightpipe.simulate.dialects.alfosc import Alfosc
 from nightpipe.simulate.dialects.base import Dialect
+from nightpipe.simulate.dialects.dbsp import Dbsp
+from nightpipe.simulate.dialects.kast import Kast
+from nightpipe.simulate.dialects.sprat import Sprat
 
-_DIALECTS: dict[str, type[Dialect]] = {"alfosc": Alfosc}
+_DIALECTS: dict[str, type[Dialect]] = {
+    "alfosc": Alfosc,
+    "dbsp_blue": Dbsp,
+    "dbsp_red": Dbsp,
+    "kast_blue": Kast,
+    "kast_red": Kast,
+    "sprat": Sprat,
+}
 
 
 def dialect(name: str) -> Dialect:
