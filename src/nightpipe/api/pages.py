@@ -101,4 +101,5 @@ def _calibration(reduction: Reduction, outcome: Outcome) -> Section | None:
 
 
 def _value(entry: Any) -> Any:
-    return entry.get("value") if isinstance(entry, dict) else entry
+    """Return the number of a metric, which is recorded with its unit."""
+    return entry[0] if isinstance(entry, (list, tuple)) else entry
