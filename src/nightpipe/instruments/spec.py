@@ -133,7 +133,8 @@ class DisperserSpec(Described):
 
     `resolution` is the line width [Angstrom] per arcsec of slit. `lines` [1/mm] goes with an `Optics` entry, which
     then gives `dispersion`, `centre` and `resolution`. `centre_tolerance` [Angstrom] is 100 pixels where it is not
-    given, `dispersion_tolerance` a fraction. An entry with a later `valid_from` replaces those before it.
+    given, `dispersion_tolerance` a fraction. `lamps` are those usually taken with it. An entry with a later
+    `valid_from` replaces those before it.
     """
 
     name: str
@@ -148,6 +149,7 @@ class DisperserSpec(Described):
     dispersion_tolerance: float = 0.05
     second_order_from: float = 0.0
     fringes_from: float = 0.0
+    lamps: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _tells_its_dispersion(self) -> Self:

