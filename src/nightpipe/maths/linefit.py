@@ -1,0 +1,194 @@
+"""The wavelength scale of one row: blend-aware centres, rejection, and the order that predicts left-out lines best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from nightpipe.maths.blends import Fitted, Group, amplitudes, fit_jointly, grouped
+from nightpipe.maths.combs import Comb
+from nightpipe.maths.linematch import Match
+from nightpipe.maths.lines import LineShape
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a line must satisfy to count, and how high the order may go.
+
+    `significance` of its area; `blending` the greatest allowed error of its centre (noise, shape mismatch, unknown
+    intensities in an unresolved blend) in line widths; `floor` [pixel] the error that no centre goes below; `clip` in
+    standard deviations of the left-out residual.
+    """
+
+    significance: float = 8.0
+    blending: float = 0.035
+    floor: float = 0.02
+    clip: float = 3.5
+    max_order: int = 7
+    gain: float = 0.03
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A fitted scale: Chebyshev `coef` and `cov` of wavelength over pixels 0 ... n - 1 and the lines behind it.
+
+    Per line: `x`, `x_error` [pixel] (all sources together), `wave`, `area`, `index` of the strongest member in the
+    comb, `good` (could be used), `used` (was), `residual` measured minus fitted [pixel]. `loo` is the rms of the
+    residuals of used lines, each predicted without itself; `loo_by_order` holds (order, value) of the orders tried.
+    """
+
+    coef: FloatArray
+    cov: FloatArray
+    n: int
+    x: FloatArray
+    x_error: FloatArray
+    wave: FloatArray
+    area: FloatArray
+    index: NDArray[np.intp]
+    good: Bools
+    used: Bools
+    residual: FloatArray
+    rms: float
+    loo: float
+    order: int
+    loo_by_order: tuple[tuple[int, float], ...]
+
+
+def fit_scale(
+    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape, limits: Limits, passes: int = 3
+) -> Scale:
+    """Measure all lines of the list that the arc shows, where `match` puts them, and fit the scale; repeat.
+
+    From pass to pass the predicted places get better. Pixels with infinite `error` do not count. (To scale the species
+    by the arc itself was tried: the response of the instrument then moves the centres of mixed blends.)
+    """
+    for _ in range(passes):
+        groups, fitted = _measured(flux, error, match, lines, shape)
+        scale = _solved(groups, fitted, match, shape, limits)
+        match = replace(match, coef=scale.coef)
+    return scale
+
+
+def _measured(
+    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape
+) -> tuple[list[Group], Fitted]:
+    """Return the groups of list lines that the arc shows and their jointly fitted centres."""
+    n = len(flux)
+    middle = 0.5 * (n - 1)
+    fwhm = float(shape.fwhm_at([middle])[0])
+    ends = match.wave(np.array([0.0, n - 1.0]))
+    groups = grouped(lines.wave, lines.strength, 0.5 * fwhm * float(ends[1] - ends[0]) / n)
+    place = match.pixel(np.array([group.wave for group in groups]))
+    inside = (place > fwhm) & (place < n - 1 - fwhm)
+    groups, place = [g for g, ok in zip(groups, inside, strict=True) if ok], place[inside]
+    weight = 1.0 / (error**2 + (0.01 * flux) ** 2)
+    area = amplitudes(flux, weight, place, shape)
+    shown = _shown(place, area, error, shape, fwhm)
+    start = Fitted(
+        place[shown], np.ones(shown.sum()), area[shown], np.ones(shown.sum()), np.ones(shown.sum(), dtype=bool)
+    )
+    return [g for g, ok in zip(groups, shown, strict=True) if ok], fit_jointly(flux, error, start, shape)
+
+
+def _shown(place: FloatArray, area: FloatArray, error: FloatArray, shape: LineShape, fwhm: float) -> Bools:
+    """Return which lines stand out of the noise and are no mere ripple on a neighbour two widths away."""
+    peak = area * shape(np.zeros(len(place)), place)
+    noise = np.interp(place, np.arange(len(error)), np.where(np.isfinite(error), error, 1e30))
+    near = np.abs(place[:, None] - place[None, :]) < 2.5 * fwhm
+    around = np.max(np.where(near, peak[None, :], 0.0), axis=1)
+    return np.asarray((peak > 4.0 * noise) & (peak > 0.02 * around))
+
+
+def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape, limits: Limits) -> Scale:
+    wave = np.array([group.wave for group in groups])
+    dispersion = match.wave(fitted.x + 0.5) - match.wave(fitted.x - 0.5)
+    doubt = np.array([group.wave_error for group in groups]) / dispersion
+    sigma = np.sqrt(fitted.x_error**2 + doubt**2 + limits.floor**2)
+    strong = fitted.area > limits.significance * fitted.area_error
+    good = fitted.ok & strong & (sigma < np.maximum(limits.blending * shape.fwhm_at(fitted.x), 1.5 * limits.floor))
+    good &= np.abs(match.pixel(wave) - fitted.x) < shape.fwhm_at(fitted.x)
+    order, used, table = best_order(fitted.x, wave / 1.0, sigma, dispersion, match.n, good, limits)
+    coef, cov, residual, left_out = _fit(fitted.x, wave, sigma, dispersion, match.n, order, used)
+    return Scale(
+        coef=coef,
+        cov=cov,
+        n=match.n,
+        x=fitted.x,
+        x_error=sigma,
+        wave=wave,
+        area=fitted.area,
+        index=np.array([group.members[0] for group in groups], dtype=np.intp),
+        good=good,
+        used=used,
+        residual=-residual,
+        rms=float(np.sqrt(np.mean(residual[used] ** 2))) if used.any() else np.inf,
+        loo=float(np.sqrt(np.mean(left_out**2))) if used.any() else np.inf,
+        order=order,
+        loo_by_order=table,
+    )
+
+
+def best_order(
+    x: FloatArray, wave: FloatArray, sigma: FloatArray, dispersion: FloatArray, n: int, good: Bools, limits: Limits
+) -> tuple[int, Bools, tuple[tuple[int, float], ...]]:
+    """Return the order, the lines kept, and (order, leave-one-out rms [pixel]) for all orders tried.
+
+    The order is the lowest whose leave-one-out error is within `gain` of the least; the worst line beyond `clip` goes,
+    one at a time, and the order is chosen afresh.
+    """
+    used = good.copy()
+    while True:
+        table = _table(x, wave, sigma, dispersion, n, used, limits.max_order)
+        if not table:
+            return 1, used, ()
+        least = min(value for _, value in table)
+        order = next(o for o, value in table if value <= (1.0 + limits.gain) * least)
+        _, _, _, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
+        score = np.abs(left_out) / np.hypot(sigma[used], _scatter(left_out, sigma[used]))
+        if score.max() < limits.clip or used.sum() <= order + 3:
+            return order, used, table
+        used[np.flatnonzero(used)[score.argmax()]] = False
+
+
+def _scatter(residual: FloatArray, sigma: FloatArray) -> float:
+    """Return the robust scatter of the better half of the lines: what the scale itself leaves unexplained."""
+    best = sigma <= np.median(sigma)
+    return 1.4826 * float(np.median(np.abs(residual[best])))
+
+
+def _table(
+    x: FloatArray, wave: FloatArray, sigma: FloatArray, dispersion: FloatArray, n: int, used: Bools, most: int
+) -> tuple[tuple[int, float], ...]:
+    rows = []
+    for order in range(1, most + 1):
+        if used.sum() < 2 * order + 2:
+            break
+        *_, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
+        rows.append((order, float(np.sqrt(np.mean(left_out**2)))))
+    return tuple(rows)
+
+
+def _fit(
+    x: FloatArray, wave: FloatArray, sigma: FloatArray, dispersion: FloatArray, n: int, order: int, used: Bools
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return coefficients, covariance, residuals of all lines and left-out residuals of the used ones [pixel].
+
+    The left-out residual is e / (1 - h), h the line's leverage (Allen 1974).
+    """
+    basis = chebyshev.chebvander(2.0 * x / (n - 1) - 1.0, order)
+    weight = 1.0 / (sigma * dispersion)
+    design = basis[used] * weight[used, None]
+    q, r = np.linalg.qr(design)
+    coef = np.linalg.solve(r, q.T @ (wave[used] * weight[used]))
+    residual = (wave - basis @ coef) / dispersion
+    leverage = np.minimum(np.sum(q**2, axis=1), 0.999)
+    left_out = residual[used] / (1.0 - leverage)
+    spread = np.maximum(np.sum((residual[used] / sigma[used]) ** 2) / max(used.sum() - order - 1, 1), 1.0)
+    inverse = np.linalg.inv(r)
+    return coef, inverse @ inverse.T * spread, residual, left_out

@@ -1,0 +1,209 @@
+"""Emission lines in one dimension: their shape on pixels, the floor beneath them, detection and width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+FWHM_PER_SIGMA = 2.3548200450309493
+
+
+@dataclass(frozen=True)
+class LineShape:
+    """The line-spread function: a Gaussian smeared by the slit's image, integrated over pixels.
+
+    `sigma` [pixel] is the Gaussian's; it runs linearly from `sigma` - `slope` at the low end to `sigma` + `slope` at
+    the high end of `domain`. `box` [pixel] is the full width of a box that stands for slit and pixel together.
+    """
+
+    sigma: float
+    slope: float
+    box: float
+    domain: tuple[float, float]
+
+    def sigma_at(self, x: ArrayLike) -> FloatArray:
+        """Return the Gaussian's sigma [pixel] at `x`."""
+        low, high = self.domain
+        u = (2.0 * np.asarray(x, dtype=np.float64) - low - high) / max(high - low, 1.0)
+        return np.maximum(self.sigma + self.slope * np.clip(u, -1.0, 1.0), 0.25)
+
+    def fwhm_at(self, x: ArrayLike) -> FloatArray:
+        """Return the full width at half maximum [pixel] at `x`."""
+        return full_width(self.sigma_at(x), self.box)
+
+    def __call__(self, distance: FloatArray, x: ArrayLike) -> FloatArray:
+        """Return the unit-area profile at `distance` [pixel] from the centre of a line that lies at `x`."""
+        from scipy.special import ndtr
+
+        sigma, half = self.sigma_at(x), 0.5 * self.box
+        return np.asarray((ndtr((distance + half) / sigma) - ndtr((distance - half) / sigma)) / self.box)
+
+    def slope_at(self, distance: FloatArray, x: ArrayLike) -> FloatArray:
+        """Return the derivative of the profile by the line's *centre*."""
+        sigma, half = self.sigma_at(x), 0.5 * self.box
+        upper = np.exp(-0.5 * ((distance + half) / sigma) ** 2)
+        lower = np.exp(-0.5 * ((distance - half) / sigma) ** 2)
+        return np.asarray((lower - upper) / (sigma * self.box * np.sqrt(2.0 * np.pi)))
+
+
+def full_width(sigma: ArrayLike, box: float) -> FloatArray:
+    """Return the full width at half maximum of a Gaussian of `sigma` convolved with a box of width `box`."""
+    from scipy.special import ndtr
+
+    sigma = np.atleast_1d(np.asarray(sigma, dtype=np.float64))
+    low, high = np.zeros_like(sigma), 0.5 * box + 3.0 * sigma
+    peak = ndtr(0.5 * box / sigma) - ndtr(-0.5 * box / sigma)
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        above = ndtr((middle + 0.5 * box) / sigma) - ndtr((middle - 0.5 * box) / sigma) > 0.5 * peak
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray((low + high).reshape(-1), dtype=np.float64)
+
+
+def gaussian_shape(fwhm: float, domain: tuple[float, float]) -> LineShape:
+    """Return a pixel-integrated Gaussian of `fwhm` [pixel], pixel included."""
+    sigma = np.sqrt(max((fwhm / FWHM_PER_SIGMA) ** 2 - 1.0 / 12.0, 0.09))
+    return LineShape(float(sigma), 0.0, 1.0, domain)
+
+
+def floor(flux: ArrayLike, width: float) -> FloatArray:
+    """Return the smooth level under the lines: a running low percentile over `width` pixels, smoothed.
+
+    It follows lamps' continua and scattered light; lines must fill less than about two thirds of `width`.
+    """
+    from scipy.ndimage import gaussian_filter1d, percentile_filter
+
+    size = 2 * int(max(width, 5.0) / 2) + 1
+    low = percentile_filter(np.asarray(flux, dtype=np.float64), 20.0, size=size, mode="nearest")
+    return np.asarray(gaussian_filter1d(low, size / 4.0, mode="nearest"), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Detected lines: `x` [pixel], `height` above the floor, `snr` of the matched filter; increasing in x."""
+
+    x: FloatArray
+    height: FloatArray
+    snr: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def detect(flux: ArrayLike, error: ArrayLike, shape: LineShape, *, threshold: float = 8.0) -> Peaks:
+    """Find lines by matched filter with the line shape.
+
+    `flux` (n,) with the floor taken away, `error` (n,) one sigma. A line is a local maximum of the filtered flux whose
+    filtered significance exceeds `threshold`. Sub-pixel positions by a parabola through the logarithm of the flux.
+    """
+    flux, error = np.asarray(flux, dtype=np.float64), np.asarray(error, dtype=np.float64)
+    reach = int(np.ceil(1.5 * shape.fwhm_at([0.0])[0])) + 1
+    kernel = shape(np.arange(-reach, reach + 1, dtype=np.float64), np.mean(shape.domain))
+    kernel = kernel - kernel.mean()
+    filtered = np.convolve(flux, kernel, mode="same")
+    noise = np.sqrt(np.convolve(error**2, kernel**2, mode="same"))
+    snr = filtered / np.maximum(noise, 1e-30)
+    inner = (flux[1:-1] >= flux[:-2]) & (flux[1:-1] > flux[2:])
+    near = np.maximum(np.maximum(snr[1:-1], snr[:-2]), snr[2:])
+    at = np.flatnonzero(inner & (near > threshold)) + 1
+    return Peaks(at + parabola(flux, at), flux[at], np.maximum(near[at - 1], 0.0))
+
+
+def strongest(peaks: Peaks, count: int) -> Peaks:
+    """Return the `count` most significant peaks, in order of position."""
+    keep = np.sort(np.argsort(-peaks.snr)[:count])
+    return Peaks(peaks.x[keep], peaks.height[keep], peaks.snr[keep])
+
+
+def parabola(flux: FloatArray, at: NDArray[np.intp]) -> FloatArray:
+    """Return the offset of the maximum of a parabola through the logarithms of three pixels, within half a pixel."""
+    least = np.maximum(np.abs(flux[at]) * 1e-3, 1e-30)
+    left, mid, right = (np.log(np.maximum(flux[at + d], least)) for d in (-1, 0, 1))
+    curve = left - 2.0 * mid + right
+    offset = np.where(curve < -1e-9, 0.5 * (left - right) / np.where(curve < -1e-9, curve, 1.0), 0.0)
+    return np.clip(offset, -0.5, 0.5)
+
+
+def isolated(x: FloatArray, height: FloatArray, reach: float, *, ratio: float = 0.03) -> NDArray[np.bool_]:
+    """Return which lines have no neighbour within `reach` [pixel] that is stronger than `ratio` of them."""
+    distance = np.abs(x[:, None] - x[None, :])
+    near = (distance < reach) & (distance > 0) & (height[None, :] > ratio * height[:, None])
+    return np.asarray(~near.any(axis=1))
+
+
+def measure_shape(
+    flux: FloatArray, error: FloatArray, peaks: Peaks, *, guess: float, usable: NDArray[np.bool_]
+) -> LineShape:
+    """Measure the line shape on strong, isolated lines.
+
+    For each of a few box widths every line is fitted alone; the box with the least total chi-square (errors with a
+    floor of two per cent of the peak, so that the brightest do not decide alone) is kept, and sigma is a robust
+    straight line in x. `guess` is a rough FWHM [pixel]; `usable` (n,) marks pixels that are not saturated.
+    """
+    chosen = _strong(flux, peaks, guess, usable)
+    domain = (0.0, float(len(flux) - 1))
+    if len(chosen) < 3:
+        return gaussian_shape(guess, domain)
+    trials = [_shape_with_box(flux, error, peaks, chosen, guess, box, domain) for box in _boxes(guess)]
+    return min(trials, key=lambda trial: trial[0])[1]
+
+
+def _boxes(guess: float) -> list[float]:
+    return [1.0, *(b for b in (0.5 * guess, 0.75 * guess, 0.95 * guess) if b > 1.2)]
+
+
+def _strong(flux: FloatArray, peaks: Peaks, guess: float, usable: NDArray[np.bool_]) -> NDArray[np.intp]:
+    reach = int(np.ceil(2.0 * guess)) + 1
+    inside = (peaks.x > reach) & (peaks.x < len(flux) - 1 - reach)
+    clean = np.array([usable[max(int(x) - reach, 0) : int(x) + reach + 1].all() for x in peaks.x], dtype=bool)
+    ok = isolated(peaks.x, peaks.height, 3.0 * guess) & inside & clean & (peaks.snr > 20)
+    order = np.argsort(-peaks.snr * ok)
+    return order[: min(30, int(ok.sum()))]
+
+
+def _shape_with_box(
+    flux: FloatArray,
+    error: FloatArray,
+    peaks: Peaks,
+    chosen: NDArray[np.intp],
+    guess: float,
+    box: float,
+    domain: tuple[float, float],
+) -> tuple[float, LineShape]:
+    fits = [_fit_alone(flux, error, float(peaks.x[i]), float(peaks.height[i]), guess, box) for i in chosen]
+    sigma = np.array([fit[0] for fit in fits])
+    chi2 = float(np.median([fit[1] for fit in fits]))
+    middle = float(np.median(sigma))
+    u = (2.0 * peaks.x[chosen] - domain[1]) / max(domain[1], 1.0)
+    slope = _robust_slope(u, sigma - middle) if len(chosen) >= 8 and np.ptp(u) > 0.8 else 0.0
+    middle = float(np.median(sigma - slope * u))
+    return chi2, LineShape(middle, float(np.clip(slope, -0.3 * middle, 0.3 * middle)), box, domain)
+
+
+def _robust_slope(u: FloatArray, value: FloatArray) -> float:
+    """Return the median of the slopes of all pairs (Theil 1950, Sen 1968)."""
+    i, j = np.triu_indices(len(u), 1)
+    far = np.abs(u[i] - u[j]) > 0.1
+    return float(np.median((value[i] - value[j])[far] / (u[i] - u[j])[far])) if far.any() else 0.0
+
+
+def _fit_alone(
+    flux: FloatArray, error: FloatArray, x: float, height: float, guess: float, box: float
+) -> tuple[float, float]:
+    """Return sigma [pixel] and chi-square per pixel of one line fitted alone with a box of given width."""
+    from scipy.optimize import least_squares
+
+    reach = int(np.ceil(1.6 * guess)) + 1
+    at = np.arange(int(round(x)) - reach, int(round(x)) + reach + 1)
+    noise = np.hypot(error[at], 0.02 * height)
+
+    def residual(p: FloatArray) -> FloatArray:
+        shape = LineShape(float(np.exp(p[2])), 0.0, box, (0.0, 1.0))
+        return np.asarray((p[0] * shape(at - p[1], 0.0) + p[3] * height - flux[at]) / noise)
+
+    start = np.array([height * guess, x, np.log(max(guess / FWHM_PER_SIGMA * (0.9 if box < 1.2 else 0.6), 0.3)), 0.0])
+    fit = least_squares(residual, start, x_scale=[height * guess, 0.3, 0.3, 0.05], max_nfev=40)
+    return float(np.exp(fit.x[2])), float(2.0 * fit.cost / len(at))
