@@ -77,6 +77,25 @@ def fit_bspline(
     return SplineFit(breaks, coef, inverse_band(factor), points.domain, weak, chi2, round(float(sums[:, -1].sum())))
 
 
+def normal_equations(
+    x: ArrayLike,
+    value: ArrayLike,
+    weight: ArrayLike,
+    knots: ArrayLike,
+    order_y: int = 0,
+    y: ArrayLike | None = None,
+    domain_y: tuple[float, float] | None = None,
+) -> tuple[F64, F64]:
+    """Return the normal matrix as a band, ``band[j, d]`` = element (j - d, j), and the right-hand side.
+
+    For fits with a penalty of their own; arguments as in `fit_bspline`, unknowns in the order of its flattened `coef`.
+    """
+    breaks = _checked_knots(knots)
+    sums = _sums(_Points(x, value, weight, y, domain_y), breaks, order_y)
+    band, right = _assemble(sums, len(breaks), order_y + 1)
+    return band, right
+
+
 def evaluate(fit: SplineFit, x: ArrayLike, y: ArrayLike | None = None) -> F64:
     """Return the spline at x (and y), any shape; beyond the outer knots the end value is held."""
     return _evaluated(fit, x, y, variance=False)

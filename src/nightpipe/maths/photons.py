@@ -1,7 +1,7 @@
-"""The variance that a model of the light predicts, instead of the one that noisy counts suggest.
+"""How the variance of pixels follows from the light they receive.
 
 Weights made from noisy counts prefer pixels that fluctuated downwards, and bias every mean low (Horne 1986, sec. II;
-Naylor 1998). The part of a variance that follows the counts is therefore taken out, and the model's put in.
+Naylor 1998). Fits of sky, profile and flux therefore take their variance from the model of the light.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NoiseLaw:
-    """``var = floor + slope * light``: `floor` (ny, nx) is what does not depend on the light, `slope` (ny, 1).
+    """``var = floor + slope * light + flat * light^2``, all (ny, nx) or what broadcasts to it.
 
-    In electrons before a flat field the slope is one; behind a flat f it is 1/f.
+    `floor` is the variance without light; `slope` one in electrons, 1/flat behind a flat field; `flat` the relative
+    variance of the flat.
     """
 
     floor: Array
     slope: Array
+    flat: Array
 
     def variance(self, light: Array) -> Array:
         """Return the variance of pixels that receive `light` (ny, nx) on average."""
-        return self.floor + self.slope * np.maximum(light, 0.0)
+        return np.asarray(self.floor + self.slope * np.maximum(light, 0.0) + self.flat * np.square(light))
 
 
-def noise_law(data: NDArray[np.float32], var: NDArray[np.float32], good: NDArray[np.bool_]) -> NoiseLaw:
-    """Return how the variance `var` was made from the counts `data`, row by row.
+def law_from_counts(data: NDArray[np.float32], var: NDArray[np.float32], good: NDArray[np.bool_]) -> NoiseLaw:
+    """Return how `var` was made from the counts `data`, row by row, where nobody kept the parts apart.
 
     The slope is the regression of differences between neighbours along x, to which the floor does not contribute; rows
     with too few pixels take the median of the others.
@@ -44,7 +46,7 @@ def noise_law(data: NDArray[np.float32], var: NDArray[np.float32], good: NDArray
     slope = np.sum(step * rise, axis=1) / np.where(square > 0, square, 1.0)
     typical = float(np.median(slope[enough])) if enough.any() else 0.0
     slope = np.clip(np.where(enough, slope, typical), 0.0, None)[:, None]
-    return NoiseLaw(_positive(var - slope * counts, good), slope)
+    return NoiseLaw(_positive(var - slope * counts, good), slope, np.zeros((1, 1)))
 
 
 def _positive(floor: Array, good: NDArray[np.bool_]) -> Array:

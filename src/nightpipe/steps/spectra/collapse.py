@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.photons import NoiseLaw, noise_law
+from nightpipe.maths.photons import NoiseLaw
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import SkyModel
+from nightpipe.steps.spectra.slitgrid import noise_law
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -17,13 +18,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Residual:
-    """A frame less its sky: `data` (ny, nx), the error's square `var` where there is no object, and what is `ok`.
+    """A frame less its `sky`: `data` (ny, nx), the error's square `var` where there is no object, and what is `ok`.
 
-    `law` gives the variance of added light; None where `var` already holds that of the counts (nodding). `inside` marks
-    the slit's pixels, good or not.
+    `law` gives the variance of light; None where `var` already holds that of the counts (nodding). `inside` marks the
+    slit's pixels, good or not.
     """
 
     data: Array
+    sky: Array
     var: Array
     ok: Mask
     law: NoiseLaw | None
@@ -31,7 +33,7 @@ class Residual:
 
     def variance(self, light: Array) -> Array:
         """Return the variance with `light` (ny, nx) of objects on top of the sky."""
-        return self.var if self.law is None else self.var + self.law.slope * np.maximum(light, 0.0)
+        return self.var if self.law is None else self.law.variance(self.sky + np.maximum(light, 0.0))
 
 
 def residual(frame: Frame, sky: SkyModel, inside: Mask) -> Residual:
@@ -43,9 +45,9 @@ def residual(frame: Frame, sky: SkyModel, inside: Mask) -> Residual:
     data = frame.data.astype(np.float64) - model
     ok = frame.good & inside
     if sky.method == "nod":
-        return Residual(data, frame.var.astype(np.float64) + sky.var, ok & sky.used, None, inside)
-    law = noise_law(frame.data, frame.var, frame.good)
-    return Residual(data, law.variance(model), ok, law, inside)
+        return Residual(data, model, frame.var.astype(np.float64) + sky.var, ok & sky.used, None, inside)
+    law = noise_law(frame)
+    return Residual(data, model, law.variance(model), ok, law, inside)
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def _one(light: Residual, columns: NDArray[np.intp], clip: float) -> tuple[Array
     total = share.sum(axis=1)
     known = keep.sum(axis=1) >= max(0.3 * len(columns), 1)
     value = np.sum(share * data, axis=1) / np.where(known, total, 1.0)
-    slope = 0.0 if light.law is None else light.law.slope
-    full = var + slope * np.maximum(value, 0.0)[:, None]
+    slope = np.ones((1, 1)) if light.law is None else light.law.slope
+    full = var if light.law is None else var + np.mean(slope) * np.maximum(value, 0.0)[:, None]
     error = np.sqrt(np.sum(share**2 * full, axis=1)) / np.where(known, total, 1.0)
     return np.where(known, value, 0.0), np.where(known & (error > 0), error, np.inf)
 

@@ -110,5 +110,4 @@ def _without_others(light: Residual, shapes: list[Shape]) -> Residual:
     stack = np.array([shape.values for shape in shapes])
     fit = fit_columns(light, stack, RULES)
     others = np.einsum("mx,myx->yx", fit.flux[1:], stack[1:])
-    var = light.variance(others)
-    return replace(light, data=light.data - others, var=var)
+    return replace(light, data=light.data - others, sky=light.sky + others, var=light.variance(others))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.photons import NoiseLaw, noise_law
+from nightpipe.maths.photons import NoiseLaw
 from nightpipe.maths.surface import Surface
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import SkyModel, Source
@@ -19,7 +18,7 @@ from nightpipe.model.traces import Trace, TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.spectra.objectmask import bright_rows, source_mask
 from nightpipe.steps.spectra.skyfit import SkyFit, SkyRules, column_medians, fit_sky, sky_pixels
-from nightpipe.steps.spectra.slitgrid import SlitGrid, slit_grid
+from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -46,7 +45,7 @@ class SubtractSky(Step):
     def run(self, frame: Frame, wave: WaveSolution, slit: TraceSet, sources: tuple[Source, ...]) -> SkyModel:
         """Return the sky of all slits of the frame; pixels outside them get none."""
         data = frame.data.astype(np.float64)
-        law = noise_law(frame.data, frame.var, frame.good)
+        law = noise_law(frame)
         known = source_mask(sources, frame.shape, self.mask_width)
         parts = [self._one(frame, data, law, known, slit_grid(wave, t, frame.shape), t) for t in slit.traces]
         return _assembled(parts, frame.shape)
@@ -137,7 +136,7 @@ def covariance_modes(surface: Surface, grid: SlitGrid) -> Array:
     q = matrix.shape[-1]
     matrix = matrix + 1e-12 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(q)
     lower = np.linalg.cholesky(matrix)
-    tilt = legendre.legvander(grid.v, q - 1)
+    tilt = np.stack([grid.v**m for m in range(q)], axis=-1)
     modes = np.zeros((q, *grid.u.shape))
     for k in range(q):
         for m in range(k, q):

@@ -48,10 +48,11 @@ class SkyPixels:
     start: Array
     floor: Array
     slope: Array
+    flat: Array
 
     def sigma(self, sky: Array) -> Array:
         """Return the error of the counts where the sky is as given."""
-        return np.sqrt(self.floor + self.slope * np.maximum(sky, 0.0))
+        return np.sqrt(self.floor + self.slope * np.maximum(sky, 0.0) + self.flat * sky * sky)
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def sky_pixels(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask) -> SkyPi
     """Collect the pixels `where` sky may be seen; raises BadFrameError where there are too few."""
     if int(where.sum()) < LEAST:
         raise BadFrameError("pixels of sky in the slit", f"{int(where.sum())}", "check slit edges, mask and objects")
-    slope = np.broadcast_to(law.slope, data.shape)
+    slope, flat = np.broadcast_to(law.slope, data.shape), np.broadcast_to(law.flat, data.shape)
     start = np.broadcast_to(column_medians(data, where)[None, :], data.shape)
-    return SkyPixels(*(a[where] for a in (grid.u, grid.v, data, start, law.floor, slope)))
+    return SkyPixels(*(a[where] for a in (grid.u, grid.v, data, start, law.floor, slope, flat)))
 
 
 def column_medians(data: Array, where: Mask) -> Array:
@@ -144,8 +145,7 @@ def freedom(normal: Normal, significance: float) -> Array:
         return strength
     level = float(np.median(normal.diagonal[:, 0]))
     strength[:, 1:] = STIFF * max(level, 1e-30)
-    surface = solve_surface(normal, strength)
-    pull = np.abs(normal.right - _times(normal.band, surface.coef.ravel())).reshape(-1, normal.q)
+    pull = np.abs(normal.gradient(solve_surface(normal, strength).coef))
     free = pull > significance * np.sqrt(np.maximum(normal.diagonal, 1e-30))
     free[:, 0] = False
     wide = free.copy()
@@ -153,15 +153,6 @@ def freedom(normal: Normal, significance: float) -> Array:
         wide[step:] |= free[:-step]
         wide[:-step] |= free[step:]
     return np.where(wide, tiny_penalty(normal), strength)
-
-
-def _times(band: Array, vector: Array) -> Array:
-    """Multiply the symmetric matrix in lower band form by a vector."""
-    result = band[0] * vector
-    for d in range(1, len(band)):
-        result[d:] += band[d, :-d] * vector[:-d]
-        result[:-d] += band[d, :-d] * vector[d:]
-    return np.asarray(result)
 
 
 def agreeing(pixels: SkyPixels, sky: Array, used: Mask, breaks: Array, clip: float) -> Mask:

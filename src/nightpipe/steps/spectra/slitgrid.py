@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.errors import DataError
+from nightpipe.maths.photons import NoiseLaw, law_from_counts
 from nightpipe.model.frame import Frame
 from nightpipe.model.traces import Trace
 from nightpipe.model.wave import WaveSolution
@@ -70,6 +71,16 @@ def pixel_scale(frame: Frame) -> float:
 def slit_arcsec(frame: Frame, trace: Trace, y: float) -> float:
     """Return the position of row `y` at the middle column, in arcsec from the slit's centre, up positive."""
     return float((y - trace.centre(middle(frame))) * pixel_scale(frame))
+
+
+def noise_law(frame: Frame) -> NoiseLaw:
+    """Return how the frame's variance follows from light: as the frame knows it, else as its variance shows."""
+    if frame.read_var is None:
+        return law_from_counts(frame.data, frame.var, frame.good)
+    one, zero = np.ones((1, 1)), np.zeros((1, 1))
+    slope = one if frame.photon_var is None else frame.photon_var.astype(np.float64)
+    flat = zero if frame.flat_var is None else frame.flat_var.astype(np.float64)
+    return NoiseLaw(np.maximum(frame.read_var.astype(np.float64), 1e-6), slope, flat)
 
 
 def middle(frame: Frame) -> float:
