@@ -1,0 +1,1 @@
+"""Spectra on native pixels: traces, wavelengths, sky, objects, extraction, combination."""
