@@ -81,7 +81,7 @@ def frame(shape=(400, 1026)) -> Frame:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_every_value_comes_back_exactly(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "value.fits"

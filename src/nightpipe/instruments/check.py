@@ -96,12 +96,7 @@ def _silent(facts: Facts, shot: Exposure) -> tuple[str, ...]:
     spectral = shot.type in (FrameType.SCIENCE, FrameType.STANDARD, FrameType.ARC, FrameType.FLAT)
     wanted += ["disperser", "slit"] if spectral else []
     wanted += [name for name in ("binning", "window") if name in facts.spec.cards]
-    return tuple(f"{name}: {_where(facts, name)} has no value" for name in wanted if not facts.text(name))
-
-
-def _where(facts: Facts, name: str) -> str:
-    entries = facts.spec.cards.get(name, ())  # type: ignore[call-overload]
-    return " or ".join(card for entry in entries for card in entry.card) or name
+    return tuple(f"{name}: {facts.cards_of(name)} has no value" for name in wanted if not facts.text(name))
 
 
 def _levels(camera: Detector, shot: Exposure, data: NDArray[Any]) -> tuple[Any, tuple[str, ...]]:

@@ -73,13 +73,19 @@ class Facts:
 
     def missing(self, name: str, found: str = "") -> MissingCardError:
         """Return the error for a fact that is absent or cannot be read."""
-        cards = " or ".join(card for entry in self.spec.cards.get(name, ()) for card in entry.card) or name  # type: ignore[call-overload]
+        known = name in self.spec.cards
+        wanted = f"the {name}, card {self.cards_of(name)}," if known else f"card {name}"
         return MissingCardError(
-            f"card {cards} ({name}) in {self.path or 'the header'}",
+            f"{wanted} in {self.path or 'the header'}",
             found or "no such card with a value",
             f"write the card into a copy of the file, or drop the frame; `nightpipe instrument check {self.path}` "
             "shows what else is missing",
         )
+
+    def cards_of(self, name: str) -> str:
+        """Return the cards that a fact may be read from, for messages."""
+        entries = self.spec.cards.get(name, ())  # type: ignore[call-overload]
+        return " or ".join(card for entry in entries for card in entry.card) or name
 
     def _read(self, entry: Card) -> Scalar | None:
         if entry.hook:

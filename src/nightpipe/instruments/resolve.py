@@ -72,9 +72,7 @@ def frame_type(facts: Facts, notes: list[str]) -> FrameType:
             wanting.setdefault(rule.type, absent)
     if wanting:
         kind, cards = next(iter(wanting.items()))
-        raise facts.missing(
-            cards[0], f"nothing; without {', '.join(cards)} it cannot be told whether this is a {kind} frame"
-        )
+        raise facts.missing(cards[0], f"no card {', '.join(cards)}, so that it may or may not be a {kind} frame")
     return FrameType.UNKNOWN
 
 

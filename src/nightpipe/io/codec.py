@@ -110,7 +110,10 @@ def _encode_group(value: Any, place: tuple[str, ...], arrays: Arrays) -> Any:
     name = type(value).__name__
     if models().get(name) is not type(value):
         raise TypeError(f"{name} at {'.'.join(place) or 'the top'} is not a model that can be stored")
-    parts = {field.name: _encode(getattr(value, field.name), (*place, field.name), arrays) for field in fields(models()[name])}
+    parts = {
+        field.name: _encode(getattr(value, field.name), (*place, field.name), arrays)
+        for field in fields(models()[name])
+    }
     return {"$model": [name, parts]}
 
 
