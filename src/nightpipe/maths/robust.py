@@ -81,6 +81,17 @@ def line_clipped_mean(lines: ArrayLike, clip: float = 4.0) -> tuple[FloatArray, 
     return np.median(array, axis=1) + total / np.maximum(count, 1), count
 
 
+def masked_median(values: NDArray[Any], good: Bools, axis: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the median of the good `values` along `axis`, and their number; 0 where there is none."""
+    ordered = np.sort(np.where(good, values, np.inf), axis=axis)
+    count = good.sum(axis=axis)
+    low, high = np.maximum((count - 1) // 2, 0), np.maximum(count // 2, 0)
+    last = ordered.shape[axis] - 1
+    pair = [np.take_along_axis(ordered, np.expand_dims(np.minimum(k, last), axis), axis) for k in (low, high)]
+    middle = np.squeeze((pair[0] + pair[1]) / 2, axis)
+    return np.where(count > 0, middle, 0).astype(values.dtype), count
+
+
 def boxes(image: NDArray[Any], size: int) -> NDArray[Any]:
     """Return `image` (ny, nx) cut into boxes of about `size` pixels a side: (n, rows * columns), remainders left out.
 

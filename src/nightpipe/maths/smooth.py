@@ -64,18 +64,19 @@ def _fit(basis: FloatArray, points: FloatArray, weight: FloatArray) -> Smooth:
     amplitude = rotated.T @ (weight * points)
     used = float((weight > 0).sum())
     square = float(np.sum(weight * points**2))
-    stiff = [0.0, *np.logspace(-4, 12, 65) / max(float(np.median(bend[2:])), 1e-300)]
-    best = min(stiff, key=lambda s: _cross_validation(1 / (1 + s * bend), amplitude, square, used))
-    shrink = 1 / (1 + best * bend)
+    stiff = np.array([0.0, *np.logspace(-4, 12, 49) / max(float(np.median(bend[2:])), 1e-300)])
+    shrinks = 1 / (1 + stiff[:, None] * bend)
+    shrink = shrinks[np.argmin(_cross_validation(shrinks, amplitude, square, used))]
     fitted = rotated @ (shrink * amplitude)
     freedom = float(shrink.sum())
     scatter = float(np.sum(weight * (points - fitted) ** 2)) / max(used - freedom, 1.0)
     return Smooth(fitted, scatter * np.sum((rotated * shrink) ** 2, axis=1), freedom)
 
 
-def _cross_validation(shrink: FloatArray, amplitude: FloatArray, square: float, used: float) -> float:
-    rest = square - float(np.sum((2 * shrink - shrink**2) * amplitude**2))
-    return max(rest, 1e-300) / max(used - float(shrink.sum()), 1e-3) ** 2
+def _cross_validation(shrinks: FloatArray, amplitude: FloatArray, square: float, used: float) -> FloatArray:
+    """Return the score of each row of `shrinks` (stiffness, coefficient)."""
+    rest = square - (2 * shrinks - shrinks**2) @ amplitude**2
+    return np.asarray(np.maximum(rest, 1e-300) / np.maximum(used - shrinks.sum(axis=1), 1e-3) ** 2)
 
 
 def _bisquare(residual: FloatArray, clip: float) -> FloatArray:

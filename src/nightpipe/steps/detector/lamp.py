@@ -70,7 +70,7 @@ def profiles(
 def through_slit(shapes: FloatArray, light: FloatArray, *, faint: float = 0.25, reach: int = 6) -> FloatArray:
     """Return for each block the fraction of its light that came through the slit, 1 where nothing speaks against it.
 
-    Dust and roughness of the slit leave the same fine structure in the profile at all wavelengths, stray light does not.
+    Dust and roughness of the slit leave one fine structure in the profile at all wavelengths; stray light has none.
     The fraction is the amplitude of the fine structure relative to that of the brightest blocks, which may lie up to
     `reach` pixels off. Only blocks with less than `faint` of the bright ones' light can be suspected: stray light is
     weak, and elsewhere a blurred slit would look like it.
