@@ -18,6 +18,7 @@ BOOK = Book(
         post.sensitivity,
         post.calibrate,
         post.combine,
+        post.splice,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import line_list, sky_lines
 from nightpipe.model.detector import Noise
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.frame import Frame, RawFrame
-from nightpipe.model.spectrum import SkyModel, Source, Spectrum
+from nightpipe.model.spectrum import Profile, SkyModel, Source, Spectrum
 from nightpipe.model.traces import TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.recipes.detector import PRELUDE, clean
@@ -130,13 +132,21 @@ def _sky_and_sources(
     return run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources), sources
 
 
-def _extract_one(run: Run, frame: Frame, sky: SkyModel, profile: Any, source: Source, wave: WaveSolution) -> Spectrum:
-    spectrum: Spectrum = run(Optimal, frame=frame, sky=sky, profile=profile, source=source, wave=wave)
+def _extract_one(
+    run: Run, frame: Frame, sky: SkyModel, profiles: tuple[Profile, ...], k: int, source: Source, wave: WaveSolution
+) -> Spectrum:
+    others = tuple(other for j, other in enumerate(profiles) if j != k and _touch(profiles[k], other))
+    spectrum: Spectrum = run(
+        Optimal, frame=frame, sky=sky, profile=profiles[k], source=source, wave=wave, others=others
+    )
     disperser = frame.disperser
     facts = {
         "second_order_from": disperser.second_order_from if disperser else 0.0,
         "fringes_from": disperser.fringes_from if disperser else 0.0,
     }
-    return spectrum.but(
-        header=frame.header, exposure=frame.exposure, meta=spectrum.meta | facts, caveats=wave.caveats + source.caveats
-    )
+    return spectrum.but(meta=spectrum.meta | facts, caveats=wave.caveats)
+
+
+def _touch(one: Profile, other: Profile) -> bool:
+    """Tell whether two profiles share pixels, so that their fluxes must be fitted together."""
+    return bool(np.any((one.values > 0) & (other.values > 0)))

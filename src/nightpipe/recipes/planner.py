@@ -24,8 +24,8 @@ def plan(night: Night, builder: Builder) -> None:
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
     for exposure in exposures:
         groups[_group(exposure)].append(exposure)
-    for members in groups.values():
-        _target(builder, members, reduced, responses)
+    combined = {key: _target(builder, members, reduced, responses) for key, members in groups.items()}
+    _splice_arms(builder, groups, combined)
     if not exposures:
         _calibrations_alone(night, builder)
 
@@ -251,7 +251,7 @@ def _nearest_response(
 
 def _target(
     builder: Builder, members: list[Exposure], reduced: dict[str, Node], responses: dict[tuple[str, ...], OutputRef]
-) -> None:
+) -> Node:
     """Calibrate each exposure of a target and combine them."""
     calibrated = []
     folder = folder_of(members[0])
@@ -269,13 +269,35 @@ def _target(
         calibrated.append(node["spectra"])
     setup = members[0].setup
     label = "_".join(part for part in (folder, setup.arm, setup.disperser) if part)
-    builder.node(
+    return builder.node(
         "combine",
         inputs={"spectra": calibrated},
         target=members[0].target,
         label=label,
         publish={"spectra": f"{folder}/{label}"},
     )
+
+
+def _splice_arms(
+    builder: Builder, groups: dict[tuple[str, ...], list[Exposure]], combined: dict[tuple[str, ...], Node]
+) -> None:
+    """Join the arms of a target that was seen through several, where each has one setup and a response."""
+    arms: dict[tuple[str, str], dict[str, list[tuple[str, ...]]]] = defaultdict(lambda: defaultdict(list))
+    for key in groups:
+        instrument, target, arm = key[:3]
+        arms[instrument, target][arm].append(key)
+    for (_, target), by_arm in arms.items():
+        if len(by_arm) < 2 or any(len(keys) > 1 for keys in by_arm.values()):
+            continue
+        keys = [keys[0] for keys in by_arm.values()]
+        folder = folder_of(groups[keys[0]][0])
+        builder.node(
+            "splice",
+            inputs={"arms": [combined[key]["spectra"] for key in keys]},
+            target=target,
+            label=f"{folder}_spliced",
+            publish={"spectra": f"{folder}/{folder}_spliced"},
+        )
 
 
 def folder_of(exposure: Exposure) -> str:

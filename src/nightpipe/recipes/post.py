@@ -16,6 +16,7 @@ from nightpipe.steps.post.barycentre import Barycentre
 from nightpipe.steps.post.fluxcal import FluxCalibrate, FluxCalibrateImage
 from nightpipe.steps.post.sensitivity import Sensitivity
 from nightpipe.steps.spectra.coadd import Coadd
+from nightpipe.steps.spectra.splice import Splice
 
 
 @recipe(
@@ -66,6 +67,22 @@ def combine(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str,
     """Combine the exposures of a target, object by object, on native sampling."""
     groups = matched_objects(spectra)
     return {"spectra": tuple(group[0] if len(group) == 1 else run(Coadd, spectra=group) for group in groups)}
+
+
+@recipe(
+    "splice",
+    inputs=("arms",),
+    many=("arms",),
+    outputs=("spectra",),
+    steps=(Splice,),
+)
+def splice(run: Run, *, arms: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
+    """Join the arms of a spectrograph, brightest object with brightest object, and tell how they agree."""
+    brightest = sorted((group[0] for group in arms if group), key=lambda spectrum: float(spectrum.wave[0]))
+    joined = brightest[0]
+    for red in brightest[1:]:
+        joined = run(Splice, blue=joined, red=red)
+    return {"spectra": (joined,)}
 
 
 def matched_objects(
