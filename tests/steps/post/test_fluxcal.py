@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from builders.flux import EXPTIME, exposure, observed
+from builders.waves import solution
 from nightpipe.base.errors import MissingCardError
 from nightpipe.io.references import extinction, find_standard
 from nightpipe.maths.features import STRONG_TELLURIC, in_bands
-from nightpipe.maths.poly import Poly1, Poly2
 from nightpipe.maths.rebin import widths
 from nightpipe.model.exposure import Setup, Site
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import Response
-from nightpipe.model.wave import LineTable, WaveSolution
 from nightpipe.steps.post.air import effective_airmass
 from nightpipe.steps.post.fluxcal import FluxCalibrate, FluxCalibrateImage, cut_on
 
@@ -117,11 +116,7 @@ def test_exposure_time_is_needed():
 
 
 def image():
-    poly = Poly2(np.array([[6000.0, 4.0], [1800.0, 0.0]]), (0.0, 199.0), (0.0, 9.0))
-    empty = np.zeros(0)
-    table = LineTable(empty, empty, empty, (), empty, empty.astype(bool), empty)
-    fwhm = Poly1(np.array([2.0]), (0.0, 199.0))
-    wave = WaveSolution(poly, (10, 200), table, fwhm, 5.0, 1, 1, 0.0, 0.0, 0.0, (4000.0, 8000.0), 1.0, (), "test")
+    wave = solution((10, 200))
     rng = np.random.default_rng(1)
     data = rng.normal(1000.0, 30.0, (10, 200)).astype(np.float32)
     mask = np.zeros((10, 200), dtype=np.uint32)
