@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
-from nightpipe import __version__
 from nightpipe.base.caveat import Caveat
 from nightpipe.model.exposure import Exposure, Header, Scalar
 from nightpipe.model.flags import SENTENCES, Flag
@@ -131,7 +131,7 @@ def flag_cards() -> list[tuple[str, Scalar, str]]:
 
 def software_cards(reducer: str) -> list[tuple[str, Scalar, str]]:
     """Return who made the product."""
-    cards: list[tuple[str, Scalar, str]] = [("PROCSOFT", f"nightpipe {__version__}", "reduction software")]
+    cards: list[tuple[str, Scalar, str]] = [("PROCSOFT", f"nightpipe {version('nightpipe')}", "reduction software")]
     if reducer:
         cards.append(("REDUCER", str(plain(reducer)), "who reduced it"))
     return cards
