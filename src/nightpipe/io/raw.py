@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from nightpipe.base.errors import UnreadableFileError
+from nightpipe.io.headers import NotPlainError, plain_headers
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import Exposure, Header, Scalar
@@ -47,11 +46,13 @@ def read_headers(path: str | Path) -> tuple[Header, ...]:
 
     Of duplicate cards the first counts. Raises `UnreadableFileError` for what is empty, truncated or not FITS.
     """
+    with _readable(path):
+        try:
+            return plain_headers(Path(path))
+        except NotPlainError:
+            pass
     with _opened(path) as hdus:
-        headers = tuple(_plain(hdu.header) for hdu in hdus)
-        last = hdus[-1].fileinfo()
-        _whole(Path(path), last["datLoc"] + last["datSpan"])
-    return headers
+        return tuple(_plain(hdu.header) for hdu in hdus)
 
 
 def read_raw(path: str | Path, exposure: Exposure, detector: Detector, disperser: Disperser | None) -> RawFrame:
@@ -59,11 +60,10 @@ def read_raw(path: str | Path, exposure: Exposure, detector: Detector, disperser
 
     Raises `UnreadableFileError` when the pixels cannot be read.
     """
-    with _opened(path) as hdus:
-        image = _image(hdus, path)
-        merged = {**_plain(image.header), **_plain(hdus[0].header)}
-        data = _float32(image)
-    return RawFrame(data, exposure, detector, disperser, {k: v for k, v in merged.items() if k not in _STRUCTURE})
+    headers = read_headers(path)
+    image = next((header for header in headers if header.get("NAXIS") == 2), {})
+    merged = {name: value for name, value in {**image, **headers[0]}.items() if name not in _STRUCTURE}
+    return RawFrame(read_image(path), exposure, detector, disperser, merged)
 
 
 def read_image(path: str | Path) -> NDArray[np.float32]:
@@ -136,29 +136,5 @@ def _readable(path: str | Path) -> Iterator[None]:
 def _opened(path: str | Path) -> Iterator[Any]:
     with _readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)  # what they say of truncation is checked here, as an error
-        with fits.open(path, uint=False, do_not_scale_image_data=True, memmap=False, lazy_load_hdus=False) as hdus:
+        with fits.open(path, uint=False, do_not_scale_image_data=True, memmap=False) as hdus:
             yield hdus
-
-
-def _whole(path: Path, expected: int) -> None:
-    """Raise EOFError when the file ends before its last HDU does."""
-    actual = _length(path, expected)
-    if actual < expected:
-        raise EOFError(f"{actual} bytes where its headers promise {expected}")
-
-
-def _length(path: Path, expected: int) -> int:
-    """Return the length of the file once unpacked.
-
-    The last four bytes of gzip hold it, unless the file has several members: then, and when it was cut off, they
-    disagree and the whole is unpacked, which raises EOFError for the latter.
-    """
-    with path.open("rb") as stream:
-        if stream.read(2) != b"\x1f\x8b":
-            return path.stat().st_size if path.suffix.lower() != ".bz2" else expected
-        stream.seek(-4, 2)
-        (told,) = struct.unpack("<I", stream.read(4))
-    if told == expected % 2**32:
-        return expected
-    with gzip.open(path) as unpacked:
-        return sum(len(block) for block in iter(lambda: unpacked.read(1 << 20), b""))
