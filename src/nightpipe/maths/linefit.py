@@ -61,7 +61,7 @@ class Scale:
 
 
 def fit_scale(
-    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape, limits: Limits, passes: int = 3
+    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape, limits: Limits, passes: int = 2
 ) -> Scale:
     """Measure all lines of the list that the arc shows, where `match` puts them, and fit the scale; repeat.
 
@@ -113,7 +113,7 @@ def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape,
     strong = fitted.area > limits.significance * fitted.area_error
     good = fitted.ok & strong & (sigma < np.maximum(limits.blending * shape.fwhm_at(fitted.x), 1.5 * limits.floor))
     good &= np.abs(match.pixel(wave) - fitted.x) < shape.fwhm_at(fitted.x)
-    order, used, table = best_order(fitted.x, wave / 1.0, sigma, dispersion, match.n, good, limits)
+    order, used, table = best_order(fitted.x, wave, sigma, dispersion, match.n, good, limits)
     coef, cov, residual, left_out = _fit(fitted.x, wave, sigma, dispersion, match.n, order, used)
     return Scale(
         coef=coef,
@@ -140,7 +140,8 @@ def best_order(
     """Return the order, the lines kept, and (order, leave-one-out rms [pixel]) for all orders tried.
 
     The order is the lowest whose leave-one-out error is within `gain` of the least; the worst line beyond `clip` goes,
-    one at a time, and the order is chosen afresh.
+    one at a time, and the order is chosen afresh. Residuals are judged as e / sqrt(1 - h), so that the leverage of the
+    outermost lines does not count against them.
     """
     used = good.copy()
     while True:
@@ -149,8 +150,9 @@ def best_order(
             return 1, used, ()
         least = min(value for _, value in table)
         order = next(o for o, value in table if value <= (1.0 + limits.gain) * least)
-        _, _, _, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
-        score = np.abs(left_out) / np.hypot(sigma[used], _scatter(left_out, sigma[used]))
+        _, _, residual, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
+        expected = np.hypot(sigma[used], _scatter(residual[used], sigma[used]))
+        score = np.sqrt(np.abs(left_out * residual[used])) / expected
         if score.max() < limits.clip or used.sum() <= order + 3:
             return order, used, table
         used[np.flatnonzero(used)[score.argmax()]] = False

@@ -216,6 +216,8 @@ def partners(x: FloatArray, y: FloatArray, within: float) -> tuple[NDArray[np.in
 
 def _log10_tail(k: int, n: int, p: float) -> float:
     """Return the decimal logarithm of the probability of at least `k` successes in `n`."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc
+
+    return float(np.log10(max(float(bdtrc(max(k, 0) - 1, n, min(p, 0.999))), 1e-300))) if k > 0 else 0.0
 
     return float(binom.logsf(max(k, 0) - 1, n, min(p, 0.999))) / np.log(10.0)
