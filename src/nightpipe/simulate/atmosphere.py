@@ -13,8 +13,54 @@ FloatArray = NDArray[np.float64]
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 # Ozone cross-sections [1e-21 cm2] at about 230 K, after Serdyuchenko et al. 2014, AMT 7, 625, coarsely sampled.
-_OZONE_WAVE = (3000, 3100, 3200, 3300, 3400, 3500, 3600, 4000, 4400, 4800, 5000, 5250, 5500, 5750, 6000, 6250, 6500, 7000, 7500, 8000, 9000, 12000)  # fmt: skip
-_OZONE_SIGMA = (330, 84, 23.5, 5.6, 1.45, 0.32, 0.06, 0.01, 0.13, 0.65, 1.2, 2.1, 3.3, 4.7, 5.0, 3.7, 2.4, 0.85, 0.38, 0.17, 0.02, 0.0)  # fmt: skip
+_OZONE_WAVE = (
+    3000,
+    3100,
+    3200,
+    3300,
+    3400,
+    3500,
+    3600,
+    4000,
+    4400,
+    4800,
+    5000,
+    5250,
+    5500,
+    5750,
+    6000,
+    6250,
+    6500,
+    7000,
+    7500,
+    8000,
+    9000,
+    12000,
+)
+_OZONE_SIGMA = (
+    330,
+    84,
+    23.5,
+    5.6,
+    1.45,
+    0.32,
+    0.06,
+    0.01,
+    0.13,
+    0.65,
+    1.2,
+    2.1,
+    3.3,
+    4.7,
+    5.0,
+    3.7,
+    2.4,
+    0.85,
+    0.38,
+    0.17,
+    0.02,
+    0.0,
+)
 
 # Absorption bands: edges [A, vacuum], equivalent optical depth at the zenith, number of lines, molecule.
 _BANDS = (

@@ -1,4 +1,4 @@
-"""What the simulator knows of an instrument beyond its description: optics, detector, lamps, throughput, a typical night."""
+"""What the simulator knows of an instrument beyond its description: optics, detector, lamps, a typical night."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Bench(Known):
         if known.wave:
             return _smooth_table(wave, known)
         low, high = disperser.range
-        bell = known.peak * np.exp(-np.abs((wave - (low + high) / 2) / (0.42 * (high - low))) ** 2.6)
+        bell = known.peak * np.exp(-(np.abs((wave - (low + high) / 2) / (0.42 * (high - low))) ** 2.6))
         return np.asarray(bell / (1.0 + np.exp((low - 60.0 - wave) / 40.0)))
 
 

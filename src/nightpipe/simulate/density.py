@@ -46,18 +46,18 @@ class Density:
 
 
 def grid(geometry: Geometry) -> tuple[float, FloatArray]:
-    """Return where the samples begin and their coordinates; they reach 30 pixels and the displacement beyond the array."""
+    """Return where the samples begin and their coordinates: beyond the array by 30 pixels and the displacement."""
     ny, nx = geometry.shape
     corners = geometry.displacement(np.array([[0.0], [nx - 1.0]]), np.array([0.0, ny / 2, ny - 1.0]))
     reach = int(np.ceil(np.abs(corners).max())) + _MARGIN
     start = -float(reach)
-    return start, start + np.arange((nx + 2 * reach) * SAMPLES + 1) * _STEP
+    return start, np.asarray(start + np.arange((nx + 2 * reach) * SAMPLES + 1) * _STEP, dtype=np.float64)
 
 
 def slit_kernel(width: float, sigma: float) -> FloatArray:
     """Return a slit of `width` blurred by `sigma` [pixel], sampled and summing to one."""
     reach = int(np.ceil((width / 2 + 6 * sigma) * SAMPLES))
-    place = np.arange(-reach, reach + 1) * _STEP
+    place = np.asarray(np.arange(-reach, reach + 1) * _STEP, dtype=np.float64)
     kernel = _jaws(place, width, sigma)
     return np.asarray(kernel / kernel.sum())
 

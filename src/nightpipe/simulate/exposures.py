@@ -66,7 +66,9 @@ def light_of(rig: Rig, shot: Shot, options: NightOptions) -> Light | None:
     if shot.type is FrameType.ARC:
         return _lit(rig, geometry, *_arc(rig, geometry, shot, options))
     even, lines = _sky(rig, geometry, shot, options)
-    objects = tuple(ObjectTruth(target, *rig.object_seen(geometry, shot, target)) for target in targets(rig, shot, options))
+    objects = tuple(
+        ObjectTruth(target, *rig.object_seen(geometry, shot, target)) for target in targets(rig, shot, options)
+    )
     return _lit(rig, geometry, even, lines, objects)
 
 
@@ -107,7 +109,7 @@ def _halogen(rig: Rig, geometry: Geometry, shot: Shot) -> tuple[FloatArray, None
 
 
 def _arc(rig: Rig, geometry: Geometry, shot: Shot, options: NightOptions) -> tuple[FloatArray, LineTruth]:
-    """Return the arc lamp, its exposure chosen so that the brightest line is well exposed (unless a fault says otherwise)."""
+    """Return the arc lamp; its brightest line is well exposed unless a fault says otherwise."""
     known = rig.known.lamps[shot.lamp]
     glow = lamp(known.lit, known.weights, stream(rig.seed, "lamp"), continuum=known.continuum)
     level = known.electrons / _peak(geometry, glow_density(geometry, glow, rig.efficiency, shot.slit))
@@ -115,7 +117,10 @@ def _arc(rig: Rig, geometry: Geometry, shot: Shot, options: NightOptions) -> tup
         level *= _SATURATION
     if Fault.DEAD_LAMP in options.faults:
         glow = Glow(glow.continuum, glow.wave[:0], glow.flux[:0], (), glow.listed[:0])
-    electrons = lambda wave: level * rig.efficiency(wave)  # noqa: E731
+
+    def electrons(wave: FloatArray) -> FloatArray:
+        return np.asarray(level * rig.efficiency(wave))
+
     image = filled(geometry, glow_density(geometry, glow, electrons, shot.slit))
     return image, LineTruth(glow.wave, glow.flux * electrons(glow.wave), glow.species, glow.listed)
 
@@ -135,5 +140,5 @@ def _sky(rig: Rig, geometry: Geometry, shot: Shot, options: NightOptions) -> tup
 
 def _peak(geometry: Geometry, light: Density) -> float:
     """Return the greatest light per pixel on the array."""
-    edges = np.arange(geometry.shape[1] + 1) - 0.5
+    edges = np.asarray(np.arange(geometry.shape[1] + 1) - 0.5, dtype=np.float64)
     return float(np.diff(light.below(edges)).max())

@@ -81,10 +81,11 @@ class Geometry:
     def u_of(self, wave: ArrayLike) -> FloatArray:
         """Return the undistorted coordinate of a wavelength; it holds within 30 % beyond the array."""
         grid = self.middle[0] + np.linspace(-1.3, 1.3, 2001) * self.half
-        u = np.interp(wave, self.wave_of(grid), grid)
+        wanted = np.asarray(wave, dtype=np.float64)
+        u = np.asarray(np.interp(wanted, self.wave_of(grid), grid))
         for _ in range(3):
-            u = u - (self.wave_of(u) - wave) / self.slope(u)
-        return np.asarray(u)
+            u = u - (self.wave_of(u) - wanted) / self.slope(u)
+        return np.asarray(u, dtype=np.float64)
 
     def displacement(self, u: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return how far along x light of coordinate `u` is displaced on row `y` [pixel]."""
@@ -117,6 +118,11 @@ class Geometry:
         """Return by how much a star's light, and the slit's edges, run off the row of t = 0 [pixel]."""
         t = (np.asarray(x) - self.middle[0]) / self.half
         return np.asarray(self.trace[0] * t + self.trace[1] * t**2 + self.bend.along)
+
+    def ends(self) -> tuple[float, float]:
+        """Return the wavelengths [A] of the first and last pixel of the middle row, without flexure."""
+        low, high = self.wave_of(np.array([0.0, self.shape[1] - 1.0]))
+        return float(low), float(high)
 
     def row_of(self, arcsec: float) -> float:
         """Return the row [pixel, at t = 0] of a place `arcsec` above the slit's middle."""

@@ -114,7 +114,9 @@ def _expose(
     light = light_of(rig, shot, options)
     rng = stream(rig.seed, f"photons {tongue.arm} {shot.number}")
     rise = _rise(rig, shot, rng)
-    raw, cosmic = expose(rig.silicon, None if light is None else light.expected, shot.exptime, rise, rng, cosmics=options.cosmics)
+    raw, cosmic = expose(
+        rig.silicon, None if light is None else light.expected, shot.exptime, rise, rng, cosmics=options.cosmics
+    )
     name = tongue.file_name(shot)
     with written(out / name) as stream_:
         tongue.hdus(raw, tongue.cards(shot, layout, rig.known, options)).writeto(stream_)

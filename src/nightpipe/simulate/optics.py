@@ -51,14 +51,14 @@ def filled(geometry: Geometry, light: Density) -> FloatArray:
     edges = np.arange(nx + 1) - 0.5
     for rows in _chunks(ny, _ROWS):
         for part in range(SUB):
-            y = rows + (part + 0.5) / SUB - 0.5
+            y = np.asarray(rows + (part + 0.5) / SUB - 0.5, dtype=np.float64)
             below = light.below(geometry.u_at(edges[None, :], y[:, None]))
             image[rows] += np.diff(below, axis=1) * slit_opening(geometry, y) / SUB
     return image
 
 
 def slit_opening(geometry: Geometry, y: FloatArray) -> FloatArray | float:
-    """Return what of the slit is open at rows `y` (n,) for all columns: 1 within, soft at the ends by the camera's blur."""
+    """Return what of the slit is open at rows `y` (n,) in all columns: 1 within, softened at its ends by the camera."""
     wander = float(np.abs(geometry.trace_of(np.linspace(0, geometry.shape[1], 9))).max()) + 8 * geometry.sigma_y
     if y.min() - wander > geometry.low and y.max() + wander < geometry.high:
         return 1.0
@@ -74,8 +74,7 @@ def star_density(geometry: Geometry, per_angstrom: Curve, image: SlitImage) -> D
     """
     start, u = density.grid(geometry)
     wave = geometry.wave_of(u)
-    passed = np.interp(wave, image.nodes, image.passed)
-    light = per_angstrom(wave) * passed * np.maximum(geometry.slope(u), 0.0)
+    light = per_angstrom(wave) * image.passed_at(wave) * np.maximum(geometry.slope(u), 0.0)
     total = np.zeros(len(u))
     for node, weight in enumerate(_hats(wave, image.nodes)):
         if weight.any():

@@ -1,4 +1,4 @@
-"""The telescope with its instrument in one setup, true geometry and detector and all, and the light that it lets through."""
+"""The telescope with its instrument in one setup: true geometry and detector, and the light that it lets through."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ _GUIDED = 5500.0  # wavelength [A] at which the guider holds the star
 
 @dataclass(frozen=True)
 class Rig:
-    """One setup of one night. `air` is the night's, `dust` the slit's transmission on a grid of arcsec, `seed` the night's.
-
+    """One setup of one night. `air` and `seed` are the night's, `dust` is the slit's transmission on a grid of arcsec,
     `second_order` is the strength of second-order light over first-order light of the same wavelength.
     """
 
@@ -90,7 +89,7 @@ class Rig:
 
     def object_seen(self, geometry: Geometry, shot: Shot, target: Target) -> tuple[Seen, SlitImage]:
         """Return an object on the detector: extinction, refraction, slit losses and all."""
-        nodes = np.linspace(*geometry.wave_of(np.array([0.0, geometry.shape[1] - 1.0])), 6)
+        nodes = 1.0 / np.linspace(*(1.0 / end for end in geometry.ends()), 8)  # as refraction runs
         angle = np.radians(shot.angle)
         lift = refraction(nodes, _GUIDED, shot.airmass, self.air)
         blur = geometry.sigma_y * geometry.scale
@@ -123,7 +122,12 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 
 def build(
-    known: Bench, disperser: Disperser, detector: Detector, raw_shape: tuple[int, int], seed: int, second_order: float = 0.0
+    known: Bench,
+    disperser: Disperser,
+    detector: Detector,
+    raw_shape: tuple[int, int],
+    seed: int,
+    second_order: float = 0.0,
 ) -> Rig:
     """Return the rig of one setup; the same seed gives the same optics whatever the binning."""
     shape = canonical_shape(detector)
@@ -131,7 +135,13 @@ def build(
     chip = silicon(known, detector, raw_shape, stream(seed, "silicon"))
     weather = stream(seed, "weather")
     air = known.site_air
-    air = Air(**{**vars(air), "aerosol": air.aerosol * weather.lognormal(0.0, 0.15), "water": air.water * weather.lognormal(0.0, 0.3)})
+    air = Air(
+        **{
+            **vars(air),
+            "aerosol": air.aerosol * weather.lognormal(0.0, 0.15),
+            "water": air.water * weather.lognormal(0.0, 0.3),
+        }
+    )
     return Rig(known, disperser, detector, geometry, chip, air, _dust(stream(seed, "dust")), seed, second_order)
 
 
@@ -139,7 +149,9 @@ def _dust(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Return the slit's transmission: even in the middle, vignetted outwards, with specks of dust on its jaws."""
     arcsec = np.arange(-260.0, 260.0, 0.05)
     open_part = 1.0 - 0.04 * (arcsec / 100.0) ** 2 + 0.006 * np.sin(arcsec / 17.0 + rng.uniform(0, 6))
-    for place, depth, width in zip(rng.uniform(-260, 260, 90), rng.uniform(0.003, 0.03, 90), rng.uniform(0.2, 0.8, 90), strict=True):
+    for place, depth, width in zip(
+        rng.uniform(-260, 260, 90), rng.uniform(0.003, 0.03, 90), rng.uniform(0.2, 0.8, 90), strict=True
+    ):
         near = np.abs(arcsec - place) < 6 * width
         open_part[near] *= 1.0 - depth * np.exp(-0.5 * ((arcsec[near] - place) / width) ** 2)
     return arcsec, np.maximum(open_part, 0.2)

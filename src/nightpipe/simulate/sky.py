@@ -17,8 +17,19 @@ _PHOTON = 1.98645e-8  # hc in erg A
 _RAYLEIGH = 1.8704e-6  # photons/s/cm2/arcsec2 in one Rayleigh
 _UVES_UNIT = 1.0e-17  # erg/s/cm2/arcsec2 of the packaged sky lines' intensities, roughly
 
-# Street lamps [Rayleigh at a city of strength 1], vacuum wavelengths (NIST); the sodium glow of high-pressure lamps is broad.
-_CITY = ((3651.2, 15.0), (4047.7, 40.0), (4359.6, 110.0), (5462.3, 130.0), (5771.2, 45.0), (5792.3, 45.0), (5684.2, 25.0), (5689.8, 30.0), (6155.9, 25.0), (6162.5, 35.0))  # fmt: skip
+# Street lamps [Rayleigh at a city of strength 1], vacuum wavelengths (NIST); high-pressure sodium is a broad glow.
+_CITY = (
+    (3651.2, 15.0),
+    (4047.7, 40.0),
+    (4359.6, 110.0),
+    (5462.3, 130.0),
+    (5771.2, 45.0),
+    (5792.3, 45.0),
+    (5684.2, 25.0),
+    (5689.8, 30.0),
+    (6155.9, 25.0),
+    (6162.5, 35.0),
+)
 _LINES_OF_NIGHT = ((5578.887, 230.0, "OI"), (5891.583, 45.0, "NaI"), (5897.558, 24.0, "NaI"))
 _CONTINUUM_WAVE = (3000, 3400, 3800, 4200, 4600, 5000, 5500, 6000, 6500, 7000, 7500, 8000, 8500, 9000, 10000, 12000)
 _CONTINUUM_AB = (22.3, 22.4, 22.7, 22.6, 22.3, 22.1, 21.9, 21.6, 21.5, 21.4, 21.3, 21.2, 21.1, 21.0, 20.8, 20.5)
@@ -28,7 +39,7 @@ _CONTINUUM_AB = (22.3, 22.4, 22.7, 22.6, 22.3, 22.1, 21.9, 21.6, 21.5, 21.4, 21.
 class Glow:
     """Light that fills the slit evenly: `continuum` [photon/s/cm2/A/arcsec2] and lines.
 
-    `wave` vacuum [A], `flux` [photon/s/cm2/arcsec2], `species`, and `listed`: whether the reduction's list has the line.
+    `wave` vacuum [A], `flux` [photon/s/cm2/arcsec2], `species`, and `listed`: does the reduction's list have the line?
     For lamps the unit is arbitrary.
     """
 
@@ -42,7 +53,7 @@ class Glow:
 def night_sky(rng: np.random.Generator, *, city: float, moon: float, airmass: float) -> Glow:
     """Return the sky: continuum, airglow that varies from exposure to exposure, lines that no list has, city and moon.
 
-    `city` is the strength of street lamps (0.1 a dark site, 2 a mountain above a town), `moon` the illuminated fraction.
+    `city` is the strength of street lamps (0.1 a dark site, 2 a hill above a town), `moon` the illuminated fraction.
     """
     packaged = sky_lines()
     keep = ~np.isin(packaged.species, ("HgI", "NaI")) & (np.abs(packaged.wave - 5578.9) > 3.0)
@@ -50,19 +61,18 @@ def night_sky(rng: np.random.Generator, *, city: float, moon: float, airmass: fl
     flux = packaged.intensity[keep] * _UVES_UNIT * wave / _PHOTON
     species = np.array(packaged.species)[keep]
     flux = flux * _band_strengths(wave, species, rng)
-    rows = [(w, f, str(s), True) for w, f, s in zip(wave, flux, species, strict=True)]
+    rows = [(w, f, s, True) for w, f, s in zip(wave.tolist(), flux.tolist(), species.tolist(), strict=True)]
     rows += [(w, r * _RAYLEIGH * float(rng.uniform(0.7, 1.3)), s, True) for w, r, s in _LINES_OF_NIGHT]
     rows += [(w, r * _RAYLEIGH * city, "city", False) for w, r in _CITY]
     rows += [(w, f, "unlisted", False) for w, f in _unlisted(wave, flux, rng, 20, (-3.5, -2.0))]
     return _glow(lambda w: _continuum(w, city, moon) * airmass**0.6, rows, airmass**0.6)
 
 
-def lamp(
-    names: tuple[str, ...], weights: Mapping[str, float], rng: np.random.Generator, *, continuum: float
-) -> Glow:
+def lamp(names: tuple[str, ...], weights: Mapping[str, float], rng: np.random.Generator, *, continuum: float) -> Glow:
     """Return an arc lamp: the listed lines with compressed, scattered strengths, and some that the list lacks.
 
-    The brightest line of the strongest element has flux 1; `weights` scales elements; `continuum` is the level per A.    """
+    The brightest line has flux 1; `weights` scales elements; `continuum` is the level per A at 6500 A.
+    """
     packaged = line_list(names)
     element = np.array([species.rstrip("IV") for species in packaged.species])
     flux = np.zeros(len(packaged.wave))
@@ -72,7 +82,7 @@ def lamp(
         flux[mine] = weights.get(str(name), 1.0) * relative**0.75
     flux *= np.exp(rng.normal(0.0, 0.25, len(flux)))
     flux /= flux.max()
-    rows = [(w, f, s, True) for w, f, s in zip(packaged.wave, flux, packaged.species, strict=True)]
+    rows = [(float(w), float(f), s, True) for w, f, s in zip(packaged.wave, flux, packaged.species, strict=True)]
     rows += [(w, f, "unlisted", False) for w, f in _unlisted(packaged.wave, flux, rng, len(flux) // 10, (-3.0, -1.5))]
     body = planck(4500.0)
     return _glow(lambda w: continuum * body(w) / body(np.array([6500.0])), rows, 1.0)
@@ -123,7 +133,15 @@ def _continuum(wave: FloatArray, city: float, moon: float) -> FloatArray:
 
 
 def _solar_lines(wave: FloatArray) -> FloatArray:
-    lines = ((3934.8, 0.8, 7.0), (3969.6, 0.75, 7.0), (4308.0, 0.35, 8.0), (4862.7, 0.2, 4.0), (5175.0, 0.2, 8.0), (5894.0, 0.15, 4.0), (6564.6, 0.3, 3.0))  # fmt: skip
+    lines = (
+        (3934.8, 0.8, 7.0),
+        (3969.6, 0.75, 7.0),
+        (4308.0, 0.35, 8.0),
+        (4862.7, 0.2, 4.0),
+        (5175.0, 0.2, 8.0),
+        (5894.0, 0.15, 4.0),
+        (6564.6, 0.3, 3.0),
+    )
     shape = np.ones_like(wave)
     for line, depth, width in lines:
         shape *= 1.0 - depth * np.exp(-0.5 * ((wave - line) / width) ** 2)

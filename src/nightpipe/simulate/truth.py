@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nightpipe.io.atomic import written
 from nightpipe.simulate.atmosphere import extinction
-from nightpipe.simulate.exposures import Light, ObjectTruth
+from nightpipe.simulate.exposures import Light, LineTruth, ObjectTruth
 from nightpipe.simulate.geometry import Geometry
 from nightpipe.simulate.rig import Rig
 from nightpipe.simulate.schedule import Shot
@@ -53,21 +53,18 @@ def exposure_truth(path: Path, rig: Rig, shot: Shot, light: Light | None, cosmic
         hdus.append(fits.ImageHDU(light.geometry.wave_map(), name="WAVE"))
         hdus.append(fits.ImageHDU(light.even.astype(np.float32), name="EVEN"))
         if light.lines is not None:
-            hdus.append(_lines(light))
+            hdus.append(_lines(light.geometry, light.lines))
         for number, item in enumerate(light.objects, start=1):
             hdus += [_object(number, rig, shot, item), _profile(number, item)]
     write_fits(path, hdus)
 
 
-def _lines(light: Light) -> fits.BinTableHDU:
+def _lines(geometry: Geometry, lines: LineTruth) -> fits.BinTableHDU:
     """Return the lines on the array: where each falls on the first, middle and last row."""
-    lines, geometry = light.lines, light.geometry
-    assert lines is not None  # noqa: S101 - the caller asked
-    ny, nx = geometry.shape
-    edge = geometry.wave_of(np.array([0.0, nx - 1.0]))
+    edge = geometry.ends()
     seen = (lines.wave > edge[0]) & (lines.wave < edge[1])
     wave = lines.wave[seen]
-    rows = {"X_LOW": 0.0, "X_MIDDLE": geometry.middle[1], "X_HIGH": ny - 1.0}
+    rows = {"X_LOW": 0.0, "X_MIDDLE": geometry.middle[1], "X_HIGH": geometry.shape[0] - 1.0}
     return table(
         "LINES",
         {
@@ -91,7 +88,7 @@ def _object(number: int, rig: Rig, shot: Shot, item: ObjectTruth) -> fits.BinTab
             "FLUX": (item.target.light(wave), "erg/s/cm2/Angstrom"),
             "Y": (seen.y, "pixel"),
             "FWHM": (seen.fwhm, "pixel"),
-            "PASSED": (np.interp(wave, item.image.nodes, item.image.passed), ""),
+            "PASSED": (item.image.passed_at(wave), ""),
             "ATMOSPHERE": (rig.atmosphere(wave, shot.airmass) * shot.clear, ""),
         },
     )
@@ -113,7 +110,7 @@ def _profile(number: int, item: ObjectTruth) -> fits.BinTableHDU:
 def setup_truth(path: Path, rig: Rig) -> None:
     """Write what is true of a setup: response and extinction, pixel response, bad pixels, slit illumination."""
     geometry = rig.geometry
-    wave = np.linspace(*geometry.wave_of(np.array([0.0, geometry.shape[1] - 1.0])), 2000)
+    wave = np.linspace(*geometry.ends(), 2000)
     hdus = [
         table(
             "RESPONSE",
@@ -137,7 +134,13 @@ def setup_facts(rig: Rig) -> dict[str, Any]:
     geometry, silicon = rig.geometry, rig.silicon
     return {
         "amplifiers": [
-            {"name": amp.name, "gain": gain, "read_noise": noise, "header_gain": amp.gain, "header_read_noise": amp.read_noise}
+            {
+                "name": amp.name,
+                "gain": gain,
+                "read_noise": noise,
+                "header_gain": amp.gain,
+                "header_read_noise": amp.read_noise,
+            }
             for amp, gain, noise in zip(rig.detector.amplifiers, silicon.gain, silicon.noise, strict=True)
         ],
         "shape": list(geometry.shape),
@@ -158,7 +161,17 @@ def shot_facts(shot: Shot, file: str, setup: str, geometry: Geometry | None) -> 
         "ra": shot.ra, "dec": shot.dec,
     }  # fmt: skip
     if shot.type.value in ("science", "standard"):
-        facts |= {"seeing": shot.seeing, "angle": shot.angle, "across": shot.across, "along": shot.along, "clear": shot.clear}
+        facts |= {
+            "seeing": shot.seeing,
+            "angle": shot.angle,
+            "across": shot.across,
+            "along": shot.along,
+            "clear": shot.clear,
+        }
     if geometry is not None:
-        facts["flexure"] = {"shift": geometry.bend.shift, "gradient": geometry.bend.gradient, "along": geometry.bend.along}
+        facts["flexure"] = {
+            "shift": geometry.bend.shift,
+            "gradient": geometry.bend.gradient,
+            "along": geometry.bend.along,
+        }
     return facts

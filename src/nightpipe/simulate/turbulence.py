@@ -21,7 +21,7 @@ class SlitImage:
 
     `cumulative` (nodes, m) is the light below the position `arcsec` (m,) along the slit, as a fraction of what passes;
     `across` (nodes, k) the density [1/arcsec] over `offset` (k,) across the slit, each row summing to one over the
-    slit; `passed` (nodes,) the fraction of the star's light that passes; `fwhm` (nodes,) [arcsec] of the unmasked image.
+    slit; `passed` (nodes,) the fraction of the light that passes; `fwhm` (nodes,) [arcsec] of the unmasked image.
     """
 
     nodes: FloatArray
@@ -32,6 +32,13 @@ class SlitImage:
     passed: FloatArray
     fwhm: FloatArray
 
+    def passed_at(self, wave: FloatArray) -> FloatArray:
+        """Return the fraction of the light that passes at `wave`: a smooth curve through the nodes."""
+        from scipy.interpolate import CubicSpline  # noqa: PLC0415
+
+        curve = CubicSpline(self.nodes, np.log(np.maximum(self.passed, 1e-4)))
+        return np.exp(curve(np.clip(wave, self.nodes[0], self.nodes[-1])))
+
 
 def slit_image(nodes: FloatArray, seeing: float, slit: float, decentre: FloatArray, blur: float) -> SlitImage:
     """Return what a slit `slit` arcsec wide passes of a star `decentre` (nodes,) arcsec off its middle.
@@ -39,7 +46,7 @@ def slit_image(nodes: FloatArray, seeing: float, slit: float, decentre: FloatArr
     `seeing` is the FWHM [arcsec] at 5000 A; it follows from the von Karman spectrum how it changes with wavelength.
     `blur` [arcsec] is the rms width that the camera adds along the slit.
     """
-    grid = (np.arange(_SIZE) - _SIZE // 2) * _STEP
+    grid = np.asarray((np.arange(_SIZE) - _SIZE // 2) * _STEP, dtype=np.float64)
     fine = np.arange(-25.0, 25.0 + 1e-9, 0.01)
     across = np.arange(-slit / 2 + _STEP / 4, slit / 2, _STEP / 2)
     cumulative, density, passed, fwhm = [], [], [], []
@@ -59,7 +66,7 @@ def slit_image(nodes: FloatArray, seeing: float, slit: float, decentre: FloatArr
 
 
 def fried_parameter(seeing: float) -> float:
-    """Return r0 [m] at 5000 A that gives a FWHM of `seeing` arcsec with a finite outer scale (Tokovinin 2002, eq. 19)."""
+    """Return r0 [m] at 5000 A for a FWHM of `seeing` arcsec with a finite outer scale (Tokovinin 2002, eq. 19)."""
     r0 = 0.98 * 5000e-10 / seeing * _RADIAN
     for _ in range(20):
         r0 = 0.98 * 5000e-10 / seeing * _RADIAN * np.sqrt(max(1.0 - 2.183 * (r0 / _OUTER_SCALE) ** 0.356, 0.1))

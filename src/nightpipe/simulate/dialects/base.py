@@ -19,7 +19,7 @@ Cards = Mapping[str, Value | tuple[Value, str]]
 
 @dataclass(frozen=True)
 class Layout:
-    """The array as read: `shape` (ny, nx) and the `window` (x1, x2, y1, y2) in detector pixels, one-based, inclusive."""
+    """The array as read: `shape` (ny, nx), and the `window` (x1, x2, y1, y2) in detector pixels from 1, inclusive."""
 
     shape: tuple[int, int]
     window: tuple[int, int, int, int]
@@ -79,7 +79,7 @@ def sexagesimal(degrees: float, *, hours: bool = False, plus: bool = False, digi
 
 
 def precessed(ra: float, dec: float, years: float) -> tuple[float, float]:
-    """Return a J2000 position [degree] moved to the equinox 2000 + `years` (Astronomical Almanac, section B, low order)."""
+    """Return a J2000 position [degree] for the equinox 2000 + `years` (Astronomical Almanac, section B, low order)."""
     m, n = 3.07496 * 15.0 / 3600.0, 20.0431 / 3600.0
     alpha, delta = np.radians([ra, dec])
     return (

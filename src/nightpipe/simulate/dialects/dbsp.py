@@ -1,4 +1,4 @@
-"""P200/DBSP: one file per arm and exposure, everything as text, lamps as seven bits, never a word about the other arm."""
+"""P200/DBSP: one file per arm and exposure, everything as text, lamps as seven bits."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Shane/Kast: two amplifiers side by side, the overscan of both behind the light, lamps by letter, names with blanks."""
+"""Shane/Kast: two amplifiers side by side, the overscan of both behind the light, lamps by letter."""
 
 from __future__ import annotations
 
 from nightpipe.model.exposure import FrameType
 from nightpipe.simulate.bench import Bench
-from nightpipe.simulate.dialects.base import Cards, Dialect, Layout, precessed, sexagesimal
+from nightpipe.simulate.dialects.base import Cards, Dialect, Layout, Value, precessed, sexagesimal
 from nightpipe.simulate.schedule import NightOptions, Shot
 
 _OVERSCAN = 32
@@ -42,7 +42,7 @@ class Kast(Dialect):
         blue = self.arm == "kast_blue"
         bin_x, bin_y = shot.binning
         ra, dec = precessed(shot.ra, shot.dec, shot.start.year - 2000 + shot.start.month / 12)  # of date
-        cards = {
+        cards: dict[str, Value | tuple[Value, str]] = {
             "CRVAL1U": (0 if blue else 342, "COLUMN ORIGIN"),
             "CRVAL2U": (1260 if blue else 600, "ROW ORIGIN"),
             "CDELT1U": bin_x,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nightpipe.model.exposure import FrameType
 from nightpipe.simulate.bench import Bench
-from nightpipe.simulate.dialects.base import Cards, Dialect, Layout, sexagesimal
+from nightpipe.simulate.dialects.base import Cards, Dialect, Layout, Value, sexagesimal
 from nightpipe.simulate.schedule import NightOptions, Shot
 
 _TYPES = {
@@ -29,13 +29,19 @@ class Sprat(Dialect):
         """Return ``v_e_20180810_12_1_0_0.fits``: kind, night, run, exposure, and the zero that says raw."""
         return f"v_{_TYPES[shot.type][0]}_{shot.start:%Y%m%d}_{shot.number}_1_0_0.fits"
 
-    def cards(self, shot: Shot, layout: Layout, known: Bench, options: NightOptions) -> tuple[Cards, Cards]:
+    def cards(
+        self,
+        shot: Shot,
+        layout: Layout,  # noqa: ARG002
+        known: Bench,
+        options: NightOptions,
+    ) -> tuple[Cards, Cards]:
         """Return the cards of the only header."""
         begin = shot.start.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         name = {FrameType.ARC: f"ARC: Xe for {shot.name}"}.get(shot.type, shot.name)
         position = options.disperser or known.night.disperser
         mjd = shot.start.timestamp() / 86400.0 + 40587.0
-        cards = {
+        cards: dict[str, Value | tuple[Value, str]] = {
             "ORIGIN": "Liverpool JMU",
             "INSTRUME": ("SPRAT", "Instrument used."),
             "CONFNAME": position,
