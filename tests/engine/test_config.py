@@ -64,6 +64,8 @@ def test_an_impossible_value_fails_naming_parameter_and_origin(value):
         ("A.b=[1, 2]", "A.b", [1, 2]),
         ("A.b=median", "A.b", "median"),
         ("A.b@slit=-3.2=4", "A.b@slit=-3.2", 4),
+        ("A.b=4.5@slit=+3.20", "A.b@slit=+3.20", 4.5),
+        ("A.b=a=b", "A.b", "a=b"),
     ],
 )
 def test_assignments_are_read(text, name, value):

@@ -159,6 +159,17 @@ def find(out: str | Path, name: str) -> tuple[Path, dict[str, Any]]:
     raise PlanError("a product", name, f"one of {', '.join(known[:12])}" if known else "name its file")
 
 
+def load_models(out: str | Path, name: str) -> tuple[Any, ...]:
+    """Return the models of a product, given its path or human name; raises PlanError, StoreError."""
+    path, record = find(out, name)
+    root = next((folder for folder in path.absolute().parents if (folder / HIDDEN).is_dir()), Path(out))
+    output = _output_of(record, path)
+    models = tuple(codec.load(file) for file in Store(root).files(record["key"], output, record))
+    if not models:
+        raise PlanError("a product with at least one member", name, "see its caveats: nothing was found")
+    return models
+
+
 def _record(path: Path) -> dict[str, Any]:
     text = codec.load_record(path if path.suffix != ".txt" else path.with_suffix(".fits"))
     if not text:

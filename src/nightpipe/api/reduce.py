@@ -15,11 +15,12 @@ from nightpipe.api.products import Product, Publisher, human_products
 from nightpipe.api.reduction import Reduction, Target, exposures_of, status_of, targets_of
 from nightpipe.api.summary import summary_of, write_summary
 from nightpipe.api.table import read_edits
+from nightpipe.base.errors import PlanError
 from nightpipe.base.log import logger
 from nightpipe.engine import decisions
 from nightpipe.engine.builder import Book, Builder, Wishes
 from nightpipe.engine.config import Layer
-from nightpipe.engine.execute import Outcome, execute
+from nightpipe.engine.execute import Outcome, execute, pending
 from nightpipe.engine.ledger import Ledger
 from nightpipe.engine.local import InLine, Pool, Processes, cores, workers_for
 from nightpipe.engine.lock import locked
@@ -52,7 +53,8 @@ class Request:
     who: str = ""
     figures: bool = True
     pdf: bool = False
-    keep: Callable[[Node], bool] | None = None
+    keep: Callable[[Night, Node], bool] | None = None
+    extra: tuple[decisions.Decision, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
@@ -104,7 +106,7 @@ def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | N
             ledger.decisions(decisions.read(request.out).standing)
             timing = {"plan_s": time.perf_counter() - started}
             reduction = _execute(book, night, plan, request, ledger, run, timing, progress)
-            reduction = _summarised(reduction, request, ledger, started, cpu)
+            reduction = _summarised(reduction, request, started, cpu)
             ledger.end(run, reduction.status.word)
         finally:
             ledger.close()
@@ -122,13 +124,23 @@ def planned(
         if made:
             decisions.append(request.out, made)
             night, plan = _planned(book, paths, request, checksum)
-    return night, plan if request.keep is None else plan.only(request.keep)
+    return night, plan if request.keep is None else _kept(night, plan, request.keep)
+
+
+def _kept(night: Night, plan: Plan, keep: Callable[[Night, Node], bool]) -> Plan:
+    """Return the part of the plan that was asked for; raises PlanError where there is none."""
+    part = plan.only(lambda node: keep(night, node))
+    if not part.nodes:
+        known = ", ".join(sorted({node.recipe for node in plan.nodes}))
+        raise PlanError("frames that this recipe can work on", f"frames for {known}", "add frames, or mend their tags")
+    return part
 
 
 def _planned(
     book: Book, paths: list[str | Path], request: Request, checksum: Callable[[str], str] | None
 ) -> tuple[Night, Plan]:
-    made = decisions.read(request.out)
+    kept = decisions.read(request.out).standing
+    made = decisions.Decisions((*kept, *request.extra))
     night = scan(paths, made, checksum)
     wishes = Wishes(*request.layers, decisions=made, objects=request.objects, quick=request.quick)
     return night, Builder(night, book, wishes).plan()
@@ -167,7 +179,7 @@ def _execute(
         if progress is not None:
             progress(len(done), len(plan.nodes), outcome)
 
-    pool = _pool(len(plan.nodes), request.workers, timing)
+    pool = _pool(pending(plan, book, store), request.workers, timing)
     try:
         outcomes = execute(plan, book, store, pool, watch)
     finally:
@@ -184,17 +196,19 @@ def _execute(
     status = status_of(outcomes.values(), targets, exposures)
     belonging = {id(product) for target in targets for product in target.products}
     calibrations = tuple(one for group in products.values() for one in group if id(one) not in belonging)
-    return Reduction(request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing)
+    return Reduction(
+        request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing, request.who
+    )
 
 
 def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
     """Return where to run; compiled kernels are made ready before any worker starts, so that all share the cache."""
     from nightpipe import kernels
 
-    begun = time.perf_counter()
     count = workers_for(tasks, wanted)
     if count == 1:
         return InLine()
+    begun = time.perf_counter()
     kernels.warm()
     timing["kernels_s"] = time.perf_counter() - begun
     return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))
@@ -212,12 +226,12 @@ def _measured(target: Target, outcomes: dict[str, Outcome], plan: Plan) -> Targe
     return replace(target, metrics=target_metrics(target, outcomes, plan))
 
 
-def _summarised(reduction: Reduction, request: Request, ledger: Ledger, started: float, cpu: float) -> Reduction:
+def _summarised(reduction: Reduction, request: Request, started: float, cpu: float) -> Reduction:
     """Write logs, figures, report and summary."""
     with writing(request.out):
         reduction = replace(reduction, targets=tuple(_logged(target, reduction) for target in reduction.targets))
         if request.figures:
-            reduction = _reported(reduction, request, ledger, started)
+            reduction = _reported(reduction, request, started)
         timing = reduction.timing | {
             "wall_s": time.perf_counter() - started,
             "cpu_s": cpu_seconds() - cpu + reduction.timing["workers_cpu_s"],
@@ -237,15 +251,15 @@ def _logged(target: Target, reduction: Reduction) -> Target:
     return replace(target, log=path)
 
 
-def _reported(reduction: Reduction, request: Request, ledger: Ledger, started: float) -> Reduction:
+def _reported(reduction: Reduction, request: Request, started: float) -> Reduction:
     """Draw what a person would check and write the page of the night."""
     from nightpipe.api.figures import drawn
     from nightpipe.api.pages import write_page
 
     begun = time.perf_counter()
-    reduction, shown = drawn(reduction, ledger, pdf=request.pdf)
+    reduction = drawn(reduction, pdf=request.pdf, quick=request.quick)
     reduction = replace(reduction, timing=reduction.timing | {"wall_s": time.perf_counter() - started})
-    write_page(reduction, shown)
+    write_page(reduction)
     return replace(reduction, timing=reduction.timing | {"figures_s": time.perf_counter() - begun})
 
 

@@ -44,6 +44,7 @@ class ExposureReport:
     state: State = State.SKIPPED
     caveats: tuple[Caveat, ...] = ()
     reason: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Reduction:
     plan: Plan = field(repr=False)
     outcomes: Mapping[str, Outcome] = field(repr=False)
     timing: dict[str, float] = field(default_factory=dict)
+    who: str = ""
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Target:
@@ -163,6 +165,7 @@ def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: s
         state=state,
         caveats=merged(*(one.caveats for one in about)),
         reason=reason,
+        sha256=exposure.sha256,
     )
 
 

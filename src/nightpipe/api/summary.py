@@ -21,6 +21,7 @@ def summary_of(reduction: Reduction) -> dict[str, Any]:
         "schema": SCHEMA,
         "nightpipe": nightpipe.__version__,
         "out": str(reduction.out),
+        "by": reduction.who,
         "status": reduction.status.word,
         "exit_status": int(reduction.status),
         "exposures": [_exposure(one) for one in reduction.exposures],
@@ -54,6 +55,7 @@ def _exposure(one: ExposureReport) -> dict[str, Any]:
     return {
         "name": one.name,
         "file": one.path,
+        "sha256": one.sha256,
         "type": one.type,
         "target": one.target,
         "instrument": one.instrument,

@@ -12,7 +12,7 @@ from nightpipe.base.errors import StoreError
 from nightpipe.base.recipe import Recipe
 from nightpipe.engine.builder import Book
 from nightpipe.engine.keys import node_key, raw_key
-from nightpipe.engine.local import Pool
+from nightpipe.engine.local import InLine, Pool
 from nightpipe.engine.plain import from_plain, to_plain
 from nightpipe.engine.plan import Node, OutputRef, Plan, RawRef, Ref
 from nightpipe.engine.store import Store
@@ -74,8 +74,21 @@ def execute(plan: Plan, book: Book, store: Store, pool: Pool, watch: Watcher | N
     return Execution(plan, book, store, pool, watch or _unwatched).run()
 
 
+def pending(plan: Plan, book: Book, store: Store) -> int:
+    """Return how many nodes would have to be run, as far as can be told before running any."""
+    return len(plan.nodes) - len(Execution(plan, book, store, NoRoom(), _unwatched).run())
+
+
 def _unwatched(_outcome: Outcome) -> None:
     """Nobody looks."""
+
+
+class NoRoom(InLine):
+    """A pool that takes nothing."""
+
+    def room(self) -> int:
+        """Return that nothing would start."""
+        return 0
 
 
 class Execution:

@@ -83,19 +83,19 @@ class Processes:
     def __init__(self, count: int, threads: int = 1, preload: tuple[str, ...] = ()) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOAD, *preload])
-        self._threads = threads
-        self._workers = [self._started() for _ in range(count)]
+        self._count, self._threads = count, threads
+        self._workers: list[Worker] = []
         self._queue: deque[Task] = deque()
         self._deaths: dict[str, int] = {}
 
     def submit(self, task: Task) -> None:
-        """Give the task to an idle worker, or keep it until there is one."""
+        """Give the task to an idle worker, start one if none is idle, or keep it until there is one."""
         self._queue.append(task)
         self._feed()
 
     def room(self) -> int:
-        """Return how many workers are idle."""
-        return sum(worker.task is None for worker in self._workers) - len(self._queue)
+        """Return how many more tasks would start at once."""
+        return self._count - sum(worker.task is not None for worker in self._workers) - len(self._queue)
 
     def results(self) -> Iterator[tuple[Task, dict[str, Any]]]:
         """Wait for a worker to finish or to die; give the records of what is done."""
@@ -134,7 +134,7 @@ class Processes:
         worker.process.join(timeout=5)
         code = worker.process.exitcode
         worker.pipe.close()
-        self._workers[self._workers.index(worker)] = self._started()
+        self._workers.remove(worker)
         if task is None:
             return None
         self._deaths[task.key] = self._deaths.get(task.key, 0) + 1
@@ -145,11 +145,19 @@ class Processes:
         return blamed(task, code)
 
     def _feed(self) -> None:
+        while self._queue and (worker := self._idle()) is not None:
+            worker.task = self._queue.popleft()
+            with suppress(OSError):  # a worker that died idle is found out when its result is awaited
+                worker.pipe.send_bytes(worker.task.to_json().encode())
+
+    def _idle(self) -> Worker | None:
         for worker in self._workers:
-            if worker.task is None and self._queue:
-                worker.task = self._queue.popleft()
-                with suppress(OSError):  # a worker that died idle is found out when its result is awaited
-                    worker.pipe.send_bytes(worker.task.to_json().encode())
+            if worker.task is None:
+                return worker
+        if len(self._workers) == self._count:
+            return None
+        self._workers.append(self._started())
+        return self._workers[-1]
 
     def _started(self) -> Worker:
         ours, theirs = self._context.Pipe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from nightpipe.base.errors import ConfigError
 from nightpipe.engine.config import Layer
+
+PLACE = r"@slit=(?P<{}>[-+]?\d+(?:\.\d*)?)"
+ASSIGNMENT = re.compile(rf"^(?P<name>[^=@]+)(?:{PLACE.format('place')})?=(?P<value>.*?)(?:{PLACE.format('after')})?$")
 
 
 def read_settings(path: str | Path) -> Layer:
@@ -43,12 +47,15 @@ def flattened(tables: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Return name and value of ``Step.parameter=value``; a value that is not TOML is text; raises ConfigError."""
-    head, place, tail = text.partition("@slit=")
-    name, equals, value = (tail if place else head).partition("=")
-    if not equals or not name:
+    """Return name and value of ``Step.parameter=value``; a value that is not TOML is text; raises ConfigError.
+
+    The place of an object, ``@slit=3.2``, may follow the name or the value.
+    """
+    match = ASSIGNMENT.match(text)
+    if match is None:
         raise ConfigError("Step.parameter=value", text, "write for example Cosmics.sigma_clip=5")
-    return head + place + name.strip() if place else name.strip(), parse_value(value)
+    place = match["place"] or match["after"]
+    return match["name"].strip() + (f"@slit={place}" if place else ""), parse_value(match["value"])
 
 
 def parse_value(text: str) -> Any:

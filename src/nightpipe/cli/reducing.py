@@ -1,0 +1,156 @@
+"""Commands that plan and reduce: reduce, init, plan, recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Raw = Annotated[list[Path], typer.Argument(help="Raw frames: files and folders, of any number of instruments.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
+Objects = Annotated[list[str] | None, typer.Option("--object", help="Reduce this target only (may be repeated).")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", "-s", help="Settings file; `nightpipe init` writes one.")
+]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="Step.parameter=value", help="Set a parameter for this run only.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes to use; 1 runs all in line. Default: as fits.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Quick look: leave out what takes long and changes little.")]
+Silent = Annotated[bool, typer.Option("--silent", help="No progress, no table: the exit status and the files tell.")]
+Pdf = Annotated[bool, typer.Option("--pdf", help="Figures as PDF beside the PNG.")]
+Who = Annotated[str, typer.Option(help="Who reduces; goes into headers and decisions. Default: the user's name.")]
+DEFAULT_OUT = Path("reduced")
+
+
+def reduce(
+    raw: Raw,
+    *,
+    out: Out = DEFAULT_OUT,
+    objects: Objects = None,
+    settings: SettingsFile = None,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Edited plan table, as `nightpipe plan` writes it.")
+    ] = None,
+    assignments: Assignments = None,
+    workers: Workers = None,
+    quick: Quick = False,
+    silent: Silent = False,
+    pdf: Pdf = False,
+    who: Who = "",
+) -> None:
+    """Reduce raw frames to calibrated spectra, with no question asked.
+
+    Recognises the instrument, types every frame, finds calibrations, reduces everything, and ends with a table. A
+    second run does only what changed. Exit status: 0 well, 10 caveats, 11 some failed, 12 nothing usable.
+    """
+    from nightpipe.api.reduce import Request, user
+    from nightpipe.recipes.book import BOOK
+
+    request = Request(
+        out, tuple(objects or ()), settings, tuple(assignments or ()), plan_file, workers, quick, who or user(), pdf=pdf
+    )
+    _run(BOOK, raw, request, silent=silent)
+
+
+def init(
+    raw: Raw,
+    *,
+    settings: Annotated[Path, typer.Option("--settings", "-s", help="File to write.")] = Path("nightpipe.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write the settings file: every parameter of the recipes that these frames need, commented out.
+
+    Each with its default, unit, range and one line of help.
+    """
+    from nightpipe.api.reduce import Request, planned
+    from nightpipe.api.settings_file import settings_text
+    from nightpipe.base.errors import ConfigError
+    from nightpipe.recipes.book import BOOK
+
+    if settings.exists() and not force:
+        raise ConfigError("a new settings file", f"{settings} exists", "name another with --settings, or give --force")
+    _, plan = planned(BOOK, raw, Request(Path()))
+    needed = {node.recipe for node in plan.nodes}
+    settings.write_text(settings_text(one for one in BOOK.recipes if one.name in needed), encoding="utf-8")
+    typer.echo(f"{settings}: edit it and give it to nightpipe reduce --settings {settings}")
+
+
+def plan(
+    raw: Raw,
+    *,
+    out: Out = DEFAULT_OUT,
+    objects: Objects = None,
+    settings: SettingsFile = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="Write the plan as a table to edit.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the whole plan as JSON.")] = None,
+    assignments: Assignments = None,
+    quick: Quick = False,
+) -> None:
+    """Show the frames as recognised, what will run, with which calibrations, and why each was taken or refused."""
+    from nightpipe.api.reduce import Request, planned
+    from nightpipe.api.table import table_text
+    from nightpipe.cli.tables import print_plan
+    from nightpipe.recipes.book import BOOK
+
+    request = Request(out, tuple(objects or ()), settings, tuple(assignments or ()), quick=quick)
+    night, made = planned(BOOK, raw, request)
+    print_plan(night, made)
+    if plan_file is not None:
+        plan_file.write_text(table_text(night, made), encoding="utf-8")
+        typer.echo(f"\n{plan_file}: edit it, then nightpipe reduce ... --plan {plan_file}")
+    if json_file is not None:
+        made.write(json_file)
+
+
+def recipe(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="bias, dark, noise, flat, arc, prepare, extract, sensitivity, calibrate, combine, standard, science."
+        ),
+    ],
+    frames: Annotated[
+        list[Path], typer.Argument(help="FITS files, folders, or a set of files: text lines `path TAG`.")
+    ],
+    *,
+    out: Out = DEFAULT_OUT,
+    settings: SettingsFile = None,
+    assignments: Assignments = None,
+    workers: Workers = None,
+    silent: Silent = False,
+) -> None:
+    """Run one recipe alone, with what it needs; a tag in a set of files says what a frame is, as ESO users expect."""
+    from nightpipe.api.reduce import Request, user
+    from nightpipe.api.setoffiles import keeper, read_frames
+    from nightpipe.recipes.book import BOOK
+
+    keep = keeper(BOOK, name)
+    raw, retyped = read_frames(frames)
+    request = Request(
+        out,
+        settings=settings,
+        assignments=tuple(assignments or ()),
+        workers=workers,
+        who=user(),
+        keep=keep,
+        extra=retyped,
+    )
+    _run(BOOK, raw, request, silent=silent)
+
+
+def _run(book: object, raw: list[Path], request: object, *, silent: bool) -> None:
+    from nightpipe.api.reduce import Request, reduce_with
+    from nightpipe.cli.progress import logging_to, shown
+    from nightpipe.cli.tables import print_end
+    from nightpipe.engine.builder import Book
+
+    assert isinstance(book, Book)
+    assert isinstance(request, Request)
+    logging_to(request.out, silent=silent)
+    with shown(silent=silent) as progress:
+        reduction = reduce_with(book, raw, request, progress)
+    if not silent:
+        print_end(reduction)
+    raise typer.Exit(int(reduction.status))

@@ -1,0 +1,116 @@
+"""Plans and results as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nightpipe.api.reduction import Reduction, Target
+from nightpipe.engine.execute import State
+from nightpipe.engine.match import Reason
+from nightpipe.engine.night import Night
+from nightpipe.engine.plan import Node, Plan
+
+
+def console() -> Console:
+    """Return the standard output as a console; where it is no terminal, wide enough for tables."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=160)
+
+
+def print_end(reduction: Reduction) -> None:
+    """Print the table with which a reduction ends, what was amiss, and where everything lies."""
+    out = console()
+    table = Table("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum", box=None, pad_edge=False)
+    for target in reduction.targets:
+        table.add_row(*map(escape, _row(target, reduction.out)))
+    out.print(table)
+    for line in _troubles(reduction):
+        out.print(escape(line), soft_wrap=True)
+    report = reduction.out / "report.html"
+    out.print(f"\n{reduction.status.word}: {_counts(reduction)}, {reduction.timing['wall_s']:.1f} s", soft_wrap=True)
+    out.print(escape(str(report if report.exists() else reduction.out)), soft_wrap=True)
+
+
+def _row(target: Target, out: Path) -> list[str]:
+    snr, rms = target.metrics.get("snr_median"), target.metrics.get("wave_rms_px")
+    path = str(target.spectrum.path.relative_to(out)) if target.spectrum else target.state.value
+    return [
+        target.label or target.name,
+        str(len(target.exposures)),
+        "" if snr is None else f"{snr:.1f}",
+        "" if rms is None else f"{rms:.3f}",
+        str(len(target.caveats)) if target.caveats else "",
+        path,
+    ]
+
+
+def _troubles(reduction: Reduction) -> Iterator[str]:
+    seen: dict[str, list[str]] = {}
+    for target in reduction.targets:
+        for caveat in target.caveats:
+            seen.setdefault(str(caveat), []).append(target.label or target.name)
+    if seen:
+        yield "\nCaveats"
+    for text, names in seen.items():
+        yield f"  {text}  ({', '.join(names)})"
+    failed = [one for one in reduction.outcomes.values() if one.state in (State.FAILED, State.UNPROCESSABLE)]
+    aside = [one for one in reduction.exposures if one.path and not one.type]
+    if failed or aside:
+        yield "\nNot done"
+    yield from (f"  {one.node.id}: {one.state.value}: {one.message}" for one in failed)
+    yield from (f"  {one.name}: {one.state.value}: {one.reason}" for one in aside)
+    yield from (f"\nNote: {note}" for note in reduction.plan.notes)
+
+
+def _counts(reduction: Reduction) -> str:
+    targets, frames = len(reduction.targets), len(reduction.night.frames)
+    return f"{targets} targets, {frames} frames, {len(reduction.ran)} of {len(reduction.plan.nodes)} runs done now"
+
+
+def print_plan(night: Night, plan: Plan) -> None:
+    """Print the frames, the runs in order, and the calibrations with the reasons for each."""
+    out = console()
+    frames = Table("type", "target", "instrument", "setup", "exptime", "frame", box=None, pad_edge=False)
+    for one in night.exposures:
+        cells = (one.type.value, one.target, one.instrument, one.setup.label(), f"{one.exptime:g} s", one.name)
+        frames.add_row(*map(escape, cells))
+    out.print(frames)
+    for aside in night.skipped:
+        out.print(escape(f"left aside: {Path(aside.path).name}: {aside.reason}"), soft_wrap=True)
+    out.print("\nWhat will run")
+    for node in plan.nodes:
+        for line in _node_lines(node):
+            out.print(escape(line), soft_wrap=True)
+    for note in plan.notes:
+        out.print(escape(f"note: {note}"), soft_wrap=True)
+
+
+def _node_lines(node: Node) -> Iterator[str]:
+    inputs = "; ".join(f"{name}: {_inputs(refs)}" for name, refs in node.inputs.items())
+    yield f"{node.id}  <- {inputs}"
+    changed = {name: one for name, one in node.parameters.items() if one.origin != "default"}
+    yield from (f"    {name} = {one.value!r}  ({one.origin})" for name, one in changed.items())
+    if node.exposure:
+        yield from (f"    {line}" for line in reason_lines(node.reasons))
+    yield from (f"    caveat {caveat}" for caveat in node.caveats)
+
+
+def _inputs(refs: Iterable[Any]) -> str:
+    names = [Path(ref.path).name if hasattr(ref, "path") else f"{ref.node}/{ref.output}" for ref in refs]
+    return "none" if not names else ", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]} ({len(names)})"
+
+
+def reason_lines(reasons: Iterable[Reason]) -> Iterator[str]:
+    """Return why calibrations were taken and refused, candidates with the same reason on one line."""
+    groups: dict[tuple[str, bool, str], list[str]] = {}
+    for one in reasons:
+        groups.setdefault((one.kind, one.taken, one.text), []).append(one.candidate)
+    for (kind, taken, text), names in groups.items():
+        shown = ", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]} ({len(names)})"
+        yield f"{kind} {'taken' if taken else 'refused'}: {shown}: {text}"
