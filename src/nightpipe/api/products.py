@@ -19,7 +19,7 @@ from nightpipe.io.raw import checksum
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPECTRUM = "Spectrum"
+SPECTRUM, IMAGE = "Spectrum", "Frame"
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,21 @@ class Product:
 
     def to_specutils(self) -> Any:
         """Return the spectrum as `specutils.Spectrum` (needs the extra ``interop``)."""
-        from nightpipe.io import export
+        from nightpipe.io.interop import to_specutils
 
-        return export.to_specutils(self.model)
+        return to_specutils(self.model)
+
+    def to_table(self) -> Any:
+        """Return the spectrum as an astropy table with units."""
+        from nightpipe.io.interop import to_table
+
+        return to_table(self.model)
 
     def to_ccddata(self) -> Any:
         """Return the image as `astropy.nddata.CCDData`."""
-        from nightpipe.io import export
+        from nightpipe.io.interop import to_ccddata
 
-        return export.to_ccddata(self.model)
+        return to_ccddata(self.model)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Publisher:
             text,
         )
         if not self._lies_there(outcome.key, [*files, *([f"{name}.txt"] if text else [])]):
-            self._write(product, files)
+            self._write(product, outcome, files)
             for file in files:
                 self.ledger.product(file, outcome.record, output, checksum(self.store.out / file))
         return product
@@ -107,12 +113,31 @@ class Publisher:
         known = self.ledger.key_of(files[0]) if files else key
         return known == key and all((self.store.out / file).exists() for file in files)
 
-    def _write(self, product: Product, files: list[str]) -> None:
+    def _write(self, product: Product, outcome: Outcome, files: list[str]) -> None:
+        """Write what people read: spectra as tables, a target's images with their wavelengths; the rest is linked."""
+        product.path.parent.mkdir(parents=True, exist_ok=True)
         if product.kind == SPECTRUM:
             _write_spectra(product, self.who)
-            return
-        for path, file in zip(product.stored, files, strict=True):
-            self.store.publish(path, file)
+        elif product.kind == IMAGE and outcome.node.target:
+            for path, file in zip(product.stored, files, strict=True):
+                self._write_image(path, outcome, self.store.out / file)
+        else:
+            for path, file in zip(product.stored, files, strict=True):
+                self.store.publish(path, file)
+
+    def _write_image(self, stored: Path, outcome: Outcome, path: Path) -> None:
+        from nightpipe.io.export import write_image
+
+        wave = self._wavelengths(outcome)
+        write_image(path, codec.load(stored), wave, record=json.dumps(outcome.record), reducer=self.who)
+
+    def _wavelengths(self, outcome: Outcome) -> Any:
+        """Return the wavelength solution that went into a run, or None."""
+        for origin in outcome.record["provenance"]["inputs"].get("wave", ()):
+            files = self.store.files(origin["key"], origin["output"]) if "key" in origin else []
+            if files and files[0].exists():
+                return codec.load(files[0])
+        return None
 
 
 def _numbered(name: str, count: int) -> list[str]:
@@ -120,14 +145,15 @@ def _numbered(name: str, count: int) -> list[str]:
 
 
 def _write_spectra(product: Product, who: str) -> None:
-    """Write one FITS file, an extension for each object, and the brightest object as text."""
-    from nightpipe.io import export
+    """Write one FITS file, an extension for each object, and each object as text."""
+    from nightpipe.io.export import write_spectra
+    from nightpipe.io.text import write_ascii
 
     spectra = product.models()
-    product.path.parent.mkdir(parents=True, exist_ok=True)
-    export.write_spectra(product.path, spectra, record=json.dumps(product.record), reducer=who)
-    if product.ascii is not None and spectra:
-        export.write_ascii(product.ascii, spectra[0])
+    write_spectra(product.path, spectra, record=json.dumps(product.record), reducer=who)
+    for number, spectrum in enumerate(spectra, start=1):
+        suffix = f"_obj{number}" if number > 1 else ""
+        write_ascii(product.path.with_name(f"{product.path.stem}{suffix}.txt"), spectrum)
 
 
 def human_products(out: Path) -> Iterator[tuple[str, dict[str, Any], str, str]]:

@@ -13,6 +13,7 @@ from nightpipe.base.errors import NightpipeError
 from nightpipe.cli import machine, products, reducing
 
 NOTHING_USABLE = 12
+OURS = 1
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -66,6 +67,13 @@ def main(words: list[str] | None = None) -> None:
             raise
         _tell(error)
         sys.exit(NOTHING_USABLE)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(
+            f"nightpipe failed: {type(error).__name__}: {error}\ntry:    the same with --debug, and report it", err=True
+        )
+        sys.exit(OURS)
     except KeyboardInterrupt:
         typer.echo("interrupted: what is done is kept, run again to go on", err=True)
         sys.exit(INTERRUPTED)

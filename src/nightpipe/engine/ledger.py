@@ -80,6 +80,8 @@ class Ledger:
     def __init__(self, out: str | Path, url: str = "") -> None:
         folder = Path(out) / HIDDEN
         self._engine = sql.create_engine(url or f"sqlite:///{folder / FILE}")
+        if not url:
+            sql.event.listen(self._engine, "connect", _unhurried)
         self.fresh = False
         with _written(folder):
             if not url:
@@ -183,6 +185,11 @@ class Ledger:
     def _writing(self) -> Iterator[sql.Connection]:
         with _written(self._engine.url.database or "ledger"), self._engine.begin() as database:
             yield database
+
+
+def _unhurried(connection: Any, _record: Any) -> None:
+    """Let the system write when it likes: a ledger lost with the power is made again from the products."""
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextmanager
