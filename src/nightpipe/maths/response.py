@@ -17,7 +17,8 @@ MAX_PIECES = 24
 class Curve:
     """A cubic B-spline: `knots` with their repeats, `coef`, its covariance `cov`; `used` points survived the clipping.
 
-    `pieces` is what cross-validation chose, `rms` the scatter of the used points, `loo` their error when left out.
+    `pieces` is what cross-validation chose, `scatter` the robust one of the used points, `left_out` the rms of points
+    left out in units of their errors.
     """
 
     knots: FloatArray
@@ -25,8 +26,8 @@ class Curve:
     cov: FloatArray
     used: Bools
     pieces: int
-    rms: float
-    loo: float
+    scatter: float
+    left_out: float
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         return np.asarray(_design(np.asarray(x, dtype=np.float64), self.knots) @ self.coef)
@@ -60,9 +61,9 @@ def fit_curve(
         used = kept
     chosen = pieces or _cross_validated(x[used], y[used], error[used])
     knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
-    residual = y[used] - _design(x[used], knots) @ coef
+    scatter = 1.4826 * float(np.median(np.abs(y[used] - _design(x[used], knots) @ coef)))
     left_out, _ = _prediction_error(x[used], y[used], error[used], chosen)
-    return Curve(knots, coef, cov, used, chosen, float(np.std(residual)), float(np.sqrt(left_out) * np.median(error)))
+    return Curve(knots, coef, cov, used, chosen, scatter, float(np.sqrt(left_out)))
 
 
 def _design(x: FloatArray, knots: FloatArray) -> FloatArray:

@@ -127,7 +127,7 @@ def test_cosmic_ray_is_rejected_among_three():
     done = Coadd().run(tuple(spectra))
     assert np.abs(done.flux - truth_on(done))[295:305].max() < 6 * done.err[295:305].max()
     assert (done.mask[295:305] & np.uint32(Flag.REJECTED)).sum() == 0  # two exposures still count there
-    assert done.meta["rejected"] >= 1
+    assert done.meta["coadd_rejected"] >= 1
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ class FluxCalibrate(Step):
     """Turn electrons per bin into flux density above the atmosphere.
 
     ``flux = counts / exptime / width / response * 10**(0.4 * extinction * airmass)``; variance with the square. The
-    level is that of the standard through the same slit: losses at the slit are not known.
+    level is that of the standard through the same slit: losses at the slit are not known. Outside the response's range
+    there is no flux: both are zero there, and flagged.
     """
 
     flag_telluric: bool = parameter(True, "flag the bins in strong telluric bands, which are not corrected")
@@ -120,7 +121,7 @@ def _scale(
         none = Caveat("flux.none", text if extinction is not None else "no response for this setup: counts per second")
         return Scale(factor, np.zeros(wave.shape, dtype=bool), COUNTS, airmass, (*caveats, none))
     log_response, valid = response.at(wave)
-    return Scale(factor * np.exp(-log_response), valid, FLUX, airmass, caveats)
+    return Scale(np.where(valid, factor * np.exp(-log_response), 0.0), valid, FLUX, airmass, caveats)
 
 
 def _origin(response: Response | None, extinction: Extinction | None) -> dict[str, Scalar]:

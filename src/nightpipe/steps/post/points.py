@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ class Points:
     telluric: Bools
     saturated: float
     caveats: tuple[Caveat, ...] = ()
+
+    def only(self, keep: Bools) -> Points:
+        """Return the points where `keep` holds."""
+        arrays = {name: getattr(self, name)[keep] for name in ("wave", "value", "error", "clear", "telluric")}
+        return replace(self, **arrays)
 
 
 @dataclass(frozen=True)

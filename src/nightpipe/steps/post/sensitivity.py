@@ -53,6 +53,7 @@ class Sensitivity(Step):
     floor: float = parameter(0.01, "relative error added to each point: tables, flats, lines", ge=0.0, lt=1.0)
     shape_tolerance: float = parameter(0.03, "rms over wavelength to which exposures must agree to be joined", gt=0.0)
     warn_ratio: float = parameter(0.1, "relative difference of exposures above which a caveat tells", gt=0.0)
+    least: float = parameter(0.01, "where the response is below this share of its peak there is none", ge=0.0, lt=1.0)
     max_saturated: float = parameter(0.02, "share of saturated bins above which an exposure is not preferred", ge=0.0)
 
     def run(
@@ -63,7 +64,9 @@ class Sensitivity(Step):
         Raises BadFrameError where the exposures are of different setups, NoSolutionError where too few points are left.
         """
         _one_setup(spectra)
-        measured = tuple(measure(one, star, extinction) for one, star in zip(spectra, standards, strict=True))
+        measured = tuple(
+            _sensitive(measure(one, star, extinction), self.least) for one, star in zip(spectra, standards, strict=True)
+        )
         measured = tuple(points for points in measured if points.clear.sum() >= LEAST)
         if not measured:
             wanted = f"{LEAST} points of a standard outside lines and bands"
@@ -110,9 +113,9 @@ class Sensitivity(Step):
         return tuple(caveats)
 
     def _scatter(self, curve: Curve) -> tuple[Caveat, ...]:
-        if curve.rms <= 5 * max(self.floor, 0.01):
+        if curve.scatter <= 5 * max(self.floor, 0.01):
             return ()
-        return (Caveat("response.scatter", f"points scatter by {100 * curve.rms:.0f} per cent about the response"),)
+        return (Caveat("response.scatter", f"points scatter by {100 * curve.scatter:.0f} per cent about the response"),)
 
 
 def _one_setup(spectra: tuple[Spectrum, ...]) -> None:
@@ -124,6 +127,17 @@ def _one_setup(spectra: tuple[Spectrum, ...]) -> None:
     if len(kinds) > 1:
         found = ", ".join(" ".join(kind) for kind in sorted(kinds))
         raise BadFrameError("standards of one setup", found, "derive one response for each setup")
+
+
+def _sensitive(points: Points, least: float) -> Points:
+    """Return the points around the peak of the response, as far as it stays above `least` of it."""
+    wave, value = points.wave[points.clear], points.value[points.clear]
+    if not wave.size:
+        return points
+    weak, peak = value < value.max() + np.log(max(least, 1e-12)), wave[np.argmax(value)]
+    low = np.max(wave[weak & (wave < peak)], initial=-np.inf)
+    high = np.min(wave[weak & (wave > peak)], initial=np.inf)
+    return points.only((points.wave > low) & (points.wave < high))
 
 
 def _level(points: Points, low: float, high: float) -> float:
@@ -169,14 +183,14 @@ def _pooled(joined: tuple[Compared, ...]) -> Points:
 def _beyond(pooled: Points) -> Bools:
     """Return the telluric points beyond the outermost clear ones: better than nothing there, with a large error."""
     clear = pooled.wave[pooled.clear]
-    return pooled.telluric & ((pooled.wave < clear.min()) | (pooled.wave > clear.max()))
+    return pooled.telluric & (pooled.wave > clear.max())
 
 
 def _edge(pooled: Points, keep: Bools) -> tuple[Caveat, ...]:
-    hazy = pooled.wave[keep & ~pooled.clear]
-    if hazy.size == 0:
+    hazy, last = keep & ~pooled.clear, float(pooled.wave[pooled.clear].max())
+    if not hazy.any():
         return ()
-    text = f"from {hazy.min():.0f} to {hazy.max():.0f} Angstrom the response rests on telluric bands alone"
+    text = f"beyond {last:.0f} Angstrom the response rests on telluric bands alone"
     return (Caveat("response.telluric", text),)
 
 

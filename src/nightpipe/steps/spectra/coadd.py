@@ -186,9 +186,11 @@ def _mask(gridded: tuple[GridSpectrum, ...], stack: Stack, covered: Bools) -> ND
     """Return the flags of the exposures that count in a bin; of all where none does."""
     masks, used = np.array([one.mask for one in gridded]), stack.weight > 0
     told = np.bitwise_or.reduce(np.where(used, masks & ~np.uint32(UNUSABLE), 0), axis=0)
-    every = np.bitwise_or.reduce(masks, axis=0) | np.uint32(Flag.REJECTED)
-    empty = np.where(covered, 0, np.uint32(Flag.NO_DATA))
-    return (np.where(used.any(axis=0), told, every) | empty).astype(np.uint32)
+    every: NDArray[np.uint32] = np.bitwise_or.reduce(masks, axis=0)
+    usable = np.any([one.good for one in gridded], axis=0)
+    every |= np.where(usable, np.uint32(Flag.REJECTED), 0).astype(np.uint32)
+    every |= np.where(covered | (every != 0), 0, np.uint32(Flag.NO_DATA)).astype(np.uint32)
+    return np.asarray(np.where(used.any(axis=0), told, every), dtype=np.uint32)
 
 
 def _correlation(share: FloatArray, stack: Stack, var: FloatArray) -> FloatArray | None:
@@ -211,7 +213,7 @@ def _facts(ordered: tuple[Spectrum, ...], stack: Stack, chi: float) -> dict[str,
         "exposures": " ".join(_exposure_name(one) for one in ordered),
         "scales": " ".join(f"{ratio.value:.4f}" for ratio in stack.ratios),
         "coadd_chi": chi,
-        "rejected": int(sum(int(one.good.sum()) for one in ordered)) - int((stack.weight > 0).sum()),
+        "coadd_rejected": int(sum(int(one.good.sum()) for one in ordered)) - int((stack.weight > 0).sum()),
     }
     if exposures:
         times = np.array([one.exptime for one in exposures])
