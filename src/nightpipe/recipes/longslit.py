@@ -101,10 +101,10 @@ def extract(
     wave = wave or run(NominalWave, frame=frame)
     wave = run(Flexure, frame=frame, wave=wave, slit=slit, lines=sky_lines())
     sky, sources = _sky_and_sources(run, frame, partner, wave, slit)
-    profiles = tuple(run(FitProfile, frame=frame, sky=sky, source=source, slit=slit) for source in sources)
-    spectra = tuple(
-        _extract_one(run, frame, sky, profile, source, wave) for profile, source in zip(profiles, sources, strict=True)
+    profiles: tuple[Profile, ...] = tuple(
+        run(FitProfile, frame=frame, sky=sky, source=source, slit=slit, neighbours=sources) for source in sources
     )
+    spectra = tuple(_extract_one(run, frame, sky, profiles, k, source, wave) for k, source in enumerate(sources))
     run.metric("sky_chi", sky.chi)
     run.metric("sources", len(sources))
     return {
