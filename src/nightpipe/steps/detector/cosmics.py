@@ -23,11 +23,11 @@ Floats = NDArray[np.float32]
 class Cosmics(Step):
     """Flag cosmic rays in one frame by their sharp edges (L.A.Cosmic), protecting sky lines and bright objects."""
 
-    sigclip: float = parameter(5.0, "least significance of a cosmic ray's edge", unit="sigma", gt=0)
-    sigfrac: float = parameter(0.5, "fraction of that which its neighbours need", gt=0, le=1)
-    objlim: float = parameter(5.0, "least contrast between its edge and fine structure", gt=0)
+    sigclip: float = parameter(4.5, "least significance of a cosmic ray's edge", unit="sigma", gt=0)
+    objlim: float = parameter(3.0, "least contrast between its edge and fine structure", gt=0)
+    grow: float = parameter(3.0, "pixels touching it join when brighter than this", unit="sigma", gt=0)
+    rim: float = parameter(2.5, "and once more, when brighter than this", unit="sigma", gt=0)
     iterations: int = parameter(4, "how often to search anew with what was found removed", ge=1, le=20)
-    grow: float = parameter(3.0, "touching pixels brighter than this belong to it", unit="sigma", gt=0)
     rows: int = parameter(40, "rows whose median is the sky", unit="pixel", ge=8)
     columns: int = parameter(25, "columns whose median is an object", unit="pixel", ge=5)
     protect: float = parameter(0.02, "error granted to the model of sky and objects, relative", ge=0, lt=1)
@@ -46,9 +46,12 @@ class Cosmics(Step):
             seen.rest,
             seen.var,
             ~frame.good,
+            photon=1.0 if frame.photon_var is None else frame.photon_var,
+            model=np.zeros_like(seen.rest),
             sigclip=self.sigclip,
-            sigfrac=self.sigfrac,
             objlim=self.objlim,
+            growclip=self.grow,
+            rimclip=self.rim,
             iterations=self.iterations,
         )
         hits = connected(found & frame.good, frame.good & (seen.rest > self.grow * np.sqrt(seen.var)))
@@ -114,10 +117,15 @@ class Look:
 
 
 def look(frame: Frame, good: Bools, rows: int, columns: int, protect: float) -> Look:
-    """Return what the smooth scene leaves over; the model's own error is `protect` times its value."""
+    """Return what the smooth scene leaves over.
+
+    The model's own error is `protect` times its value, and what a misplacement by a tenth of a pixel does to its edges.
+    """
     smooth = scene(frame.data, good, rows=rows, columns=columns)
     model = smooth.model
-    var = frame.variance_of(model) + np.square(protect * np.maximum(model, 0))
+    down, across = np.gradient(model)
+    own = np.square(protect * np.maximum(model, 0)) + 0.01 * (np.square(down) + np.square(across))
+    var = frame.variance_of(model) + own
     return Look(frame.data - model, var.astype(np.float32), smooth.profile)
 
 
