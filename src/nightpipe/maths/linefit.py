@@ -8,6 +8,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from nightpipe.base.errors import NoSolutionError
 from nightpipe.maths.blends import Fitted, Group, amplitudes, fit_jointly, grouped
 from nightpipe.maths.combs import Comb
 from nightpipe.maths.linematch import Match
@@ -65,11 +66,13 @@ def fit_scale(
 ) -> Scale:
     """Measure all lines of the list that the arc shows, where `match` puts them, and fit the scale; repeat.
 
-    From pass to pass the predicted places get better. Pixels with infinite `error` do not count. (To scale the species
+    From pass to pass the predicted places get better. Raises `NoSolutionError` when hardly a line is seen. Pixels with infinite `error` do not count. (To scale the species
     by the arc itself was tried: the response of the instrument then moves the centres of mixed blends.)
     """
     for _ in range(passes):
         groups, fitted = _measured(flux, error, match, lines, shape)
+        if len(groups) < 3:
+            raise NoSolutionError("at least 3 lines of the lamp in the arc", str(len(groups)), "check the lamps")
         scale = _solved(groups, fitted, match, shape, limits)
         match = replace(match, coef=scale.coef)
     return scale
@@ -101,7 +104,7 @@ def _shown(place: FloatArray, area: FloatArray, error: FloatArray, shape: LineSh
     peak = area * shape(np.zeros(len(place)), place)
     noise = np.interp(place, np.arange(len(error)), np.where(np.isfinite(error), error, 1e30))
     near = np.abs(place[:, None] - place[None, :]) < 2.5 * fwhm
-    around = np.max(np.where(near, peak[None, :], 0.0), axis=1)
+    around = np.max(np.where(near, peak[None, :], 0.0), axis=1, initial=0.0)
     return np.asarray((peak > 4.0 * noise) & (peak > 0.02 * around))
 
 

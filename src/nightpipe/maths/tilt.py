@@ -130,8 +130,10 @@ def _solve(
     basis = _basis(grid_x.ravel(), grid_y.ravel(), order_x, order_y, frame).reshape(len(y), len(x), -1)
     design = _centred(basis, weight).reshape(len(y) * len(x), -1)
     data = _centred(np.where(ok, place - x, 0.0), weight).ravel()
-    root = np.sqrt(weight).ravel()
-    coef = np.linalg.lstsq(design * root[:, None], data * root, rcond=None)[0].reshape(order_x + 1, order_y)
+    weighted = design * weight.ravel()[:, None]
+    normal = design.T @ weighted
+    normal += 1e-10 * float(np.trace(normal)) / len(normal) * np.eye(len(normal))
+    coef = np.linalg.solve(normal, weighted.T @ data).reshape(order_x + 1, order_y)
     return coef, _residual(x, y, place, error, ok, coef, frame)
 
 
