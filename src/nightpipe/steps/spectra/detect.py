@@ -23,7 +23,8 @@ class Rules:
 
     `threshold` [sigma]; `widths` [pixel] of the matched filters; `tilts` [pixel], end to end, that traces may have
     against the slit; `contrast`: nothing fainter than threshold times this share of a bright star's peak is believed,
-    nor `wing` times the star's own light at that place; `separation` [FWHM] below which two peaks are one object.
+    nor `wing` times the star's own light at that place; `separation` [FWHM] below which two peaks are one object; what
+    is wider than `widest` [pixel] is no object but unevenness of the sky.
     """
 
     threshold: float
@@ -32,6 +33,7 @@ class Rules:
     contrast: float
     wing: float
     separation: float
+    widest: float
     max_order: int
     max_sources: int
 
@@ -232,7 +234,7 @@ def _credible(
     all_: Chunks, rest: Chunks, one: Found, found: list[Found], noise: Array, scale: float, rules: Rules
 ) -> bool:
     """Return whether a peak is an object: seen in more than one stretch of wavelength, separate, and star-like."""
-    if not _in_many_chunks(rest, one, noise, scale, rules):
+    if one.fwhm > rules.widest or not _in_many_chunks(rest, one, noise, scale, rules):
         return False
     for star in found:
         apart = abs(float(one.course.centre(_middle_of(one)) - star.course.centre(_middle_of(one))))

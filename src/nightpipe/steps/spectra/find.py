@@ -25,6 +25,9 @@ Mask = NDArray[np.bool_]
 SEEING = 1.2
 """Seeing [arcsec] that is assumed where nothing in the frame tells it."""
 
+WING = 0.1
+"""Share of a star's own light by which its wings may deviate from their mirror image."""
+
 
 class FindSources(Step):
     """Find the objects in the slit by their significance, and trace them; a star, however bright, is one object."""
@@ -39,7 +42,7 @@ class FindSources(Step):
     trace_order: int = parameter(4, "highest order of a trace's polynomial", ge=0, le=8)
     separation: float = parameter(1.2, "peaks closer than this are one object", unit="FWHM", gt=0.5)
     contrast: float = parameter(0.001, "share of a bright star's peak that ghosts and wings may have", ge=0, le=0.1)
-    wing: float = parameter(0.1, "share of a star's own light by which its wings may deviate", ge=0, le=1)
+    widest: float = parameter(8.0, "what is wider is unevenness of the sky, not an object", unit="arcsec", gt=1)
     chunks: int = parameter(12, "stretches of wavelength that are searched together", ge=1, le=100)
 
     def run(self, frame: Frame, sky: SkyModel, wave: WaveSolution, slit: TraceSet) -> tuple[Source, ...]:
@@ -68,8 +71,8 @@ class FindSources(Step):
         steps = int(math.ceil(self.max_tilt / 1.5))
         tilts = sorted((1.5 * k for k in range(-steps, steps + 1)), key=abs)
         return Rules(
-            self.threshold, filter_widths(scale), tuple(tilts), self.contrast, self.wing, self.separation,
-            self.trace_order, self.max_sources,
+            self.threshold, filter_widths(scale), tuple(tilts), self.contrast, WING, self.separation,
+            self.widest / scale, self.trace_order, self.max_sources,
         )  # fmt: skip
 
     def _source(self, frame: Frame, trace: Trace, one: Found) -> Source:
@@ -133,7 +136,7 @@ def _significance(
 ) -> float:
     light = residual(frame, sky, slit_grid(wave, trace, frame.shape, margin=1.0).inside)
     chunks = collapsed(light, useful_columns(frame, wave), 12)
-    rules = Rules(5.0, (fwhm,), (0.0,), 0.0, 0.0, 1.0, 0, 1)
+    rules = Rules(5.0, (fwhm,), (0.0,), 0.0, 0.0, 1.0, np.inf, 0, 1)
     scale = empirical_scale(chunks, np.zeros(chunks.value.shape), course, rules)
     return significance(chunks, course, fwhm) / scale
 

@@ -15,6 +15,13 @@ CHUNK = 96
 """Columns that are collapsed together: an object's trace hardly moves within them."""
 
 
+UNEVEN = 0.05
+"""Share of the sky up to which brightness along the slit may be uneven after the flat."""
+
+VIGNETTED = 0.3
+"""The same towards the ends of a slit that was not flat-fielded."""
+
+
 def source_mask(sources: tuple[Source, ...], shape: tuple[int, int], width: float) -> Mask:
     """Return the pixels within `width` FWHM of the trace of any source."""
     rows = np.arange(shape[0], dtype=np.float64)[:, None]
@@ -25,11 +32,11 @@ def source_mask(sources: tuple[Source, ...], shape: tuple[int, int], width: floa
     return mask
 
 
-def bright_rows(data: Array, sigma: Array, ok: Mask, inside: Mask, threshold: float) -> Mask:
+def bright_rows(data: Array, sigma: Array, light: Array, ok: Mask, threshold: float) -> Mask:
     """Return the pixels of rows that are brighter than the sky between them, chunk by chunk of columns.
 
-    `data` (ny, nx) may still hold the sky or not; `sigma` is its error, `ok` what may be measured. The sky along the
-    slit is a parabola, fitted with rejection from above; a run of rows counts when its smoothed excess passes
+    `data` (ny, nx) is without its sky, of which `light` is the level; `sigma` its error, `ok` what may be measured.
+    What is left along the slit is a parabola, fitted with rejection from above; a run of rows counts when its smoothed excess passes
     `threshold` sigma, and is followed outwards while the excess is above two sigma (following it further would collect
     the rows that fluctuated upwards, and leave the sky too low).
     """
@@ -37,8 +44,9 @@ def bright_rows(data: Array, sigma: Array, ok: Mask, inside: Mask, threshold: fl
     for start in range(0, data.shape[1], CHUNK):
         part = slice(start, min(start + CHUNK, data.shape[1]))
         level, error = row_medians(data[:, part], sigma[:, part], ok[:, part])
-        mask[:, part] = _object_rows(level, error, threshold)[:, None]
-    return (mask | _neighbours(mask)) & inside
+        sky = float(np.median(light[:, part][ok[:, part]])) if ok[:, part].any() else 0.0
+        mask[:, part] = _object_rows(level, error, threshold, sky)[:, None]
+    return (mask | _neighbours(mask)) & ok
 
 
 def row_medians(data: Array, sigma: Array, ok: Mask) -> tuple[Array, Array]:
@@ -60,14 +68,31 @@ def _masked_median(data: Array, ok: Mask) -> Array:
     return np.where(count > 0, 0.5 * (low + high), np.nan)
 
 
-def _object_rows(level: Array, error: Array, threshold: float) -> Mask:
+def _object_rows(level: Array, error: Array, threshold: float, sky: float) -> Mask:
     known = np.isfinite(error)
     if known.sum() < 8:
         return np.zeros(level.shape, dtype=bool)
-    excess = (level - _baseline(level, error, known)) / np.where(known, error, 1.0)
-    excess = np.where(known, excess, 0.0) / max(_spread(excess[known]), 1.0)
-    smooth = np.convolve(excess, np.ones(3), mode="same") / np.sqrt(3.0)
-    return _widened(_grown(smooth > threshold, smooth > 2.0))
+    height = np.where(known, level - _baseline(level, error, known), 0.0)
+    excess = height / np.where(known, error, 1.0)
+    smooth = np.convolve(excess, np.ones(3), mode="same") / np.sqrt(3.0) / max(_spread(excess[known]), 1.0)
+    rows = _grown(smooth > threshold, smooth > 2.0)
+    return _widened(_without_slopes(rows, height, known, sky))
+
+
+def _without_slopes(rows: Mask, height: Array, known: Mask, sky: float) -> Mask:
+    """Leave out runs that are only uneven illumination: low against the sky, and at the slit's end or very long.
+
+    Were they masked, nothing would tell the sky's model of them, and they would be found as objects.
+    """
+    result = rows.copy()
+    first, last = np.flatnonzero(known)[[0, -1]]
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
+    for start, stop in edges.reshape(-1, 2):
+        at_end, length = start <= first + 1 or stop >= last, (stop - start) / known.sum()
+        peak = float(height[start:stop].max())
+        if peak < UNEVEN * sky and (at_end or length > 0.2) or peak < VIGNETTED * sky and at_end and length > 0.08:
+            result[start:stop] = False
+    return result
 
 
 def _baseline(level: Array, error: Array, known: Mask) -> Array:

@@ -71,7 +71,7 @@ class SubtractSky(Step):
     ) -> tuple[Mask, tuple[Caveat, ...]]:
         """Return the pixels that show sky alone; where objects fill the slit, its faintest rows must do."""
         sigma = np.sqrt(law.variance(light))
-        objects = known | bright_rows(residual, sigma, open_, open_, self.mask_threshold)
+        objects = known | bright_rows(residual, sigma, light, open_, self.mask_threshold)
         where = open_ & ~objects
         if where.sum() >= 0.15 * open_.sum():
             return where, ()
