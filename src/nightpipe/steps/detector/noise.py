@@ -163,8 +163,9 @@ def _light(raw: RawFrame, k: int) -> NDArray[np.float64]:
 
 
 def _overscan(raw: RawFrame, k: int) -> Value:
-    lines = overscan_lines(raw.data, raw.detector.amplifiers[k])
-    return overscan_noise(lines[:, steady_lines(lines)])
+    amplifier = raw.detector.amplifiers[k]
+    lines = overscan_lines(raw.data, amplifier)
+    return overscan_noise(lines[:, steady_lines(lines)], pedestal(raw.data, amplifier, knots=24).value)
 
 
 def _above_pedestal(raw: RawFrame, k: int, biases: tuple[RawFrame, ...]) -> NDArray[np.float64] | None:

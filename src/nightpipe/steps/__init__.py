@@ -1,0 +1,63 @@
+"""Steps: each changes the data for one scientific reason, and is its own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+
+from nightpipe.base.errors import ConfigError
+from nightpipe.base.step import Step
+
+STEPS: Mapping[str, str] = MappingProxyType(
+    {
+        "BadPixels": "detector.badpixels",
+        "MaskBad": "detector.badpixels",
+        "Bias": "detector.bias",
+        "CompareBias": "detector.bias",
+        "CombineFrames": "detector.combine",
+        "Cosmics": "detector.cosmics",
+        "RejectRepeats": "detector.cosmics",
+        "Dark": "detector.dark",
+        "NormaliseFlat": "detector.flat",
+        "FlatField": "detector.flat",
+        "Electrons": "detector.gain",
+        "Linearity": "detector.linearity",
+        "MeasureNoise": "detector.noise",
+        "Overscan": "detector.overscan",
+        "Boxcar": "spectra.boxcar",
+        "Coadd": "spectra.coadd",
+        "FindSources": "spectra.find",
+        "PlaceSource": "spectra.find",
+        "Flexure": "spectra.flexure",
+        "NominalWave": "spectra.nominal",
+        "Optimal": "spectra.optimal",
+        "FitProfile": "spectra.profile",
+        "SubtractSky": "spectra.sky",
+        "NodSky": "spectra.sky",
+        "Splice": "spectra.splice",
+        "FindSlit": "spectra.trace",
+        "WholeSlit": "spectra.trace",
+        "Identify": "spectra.wavecal",
+        "MapWavelength": "spectra.wavemap",
+        "Barycentre": "post.barycentre",
+        "FluxCalibrate": "post.fluxcal",
+        "FluxCalibrateImage": "post.fluxcal",
+        "Sensitivity": "post.sensitivity",
+    }
+)
+"""The table of all steps: the name by which users set parameters, and the module below this one that holds it."""
+
+
+def find_step(name: str) -> type[Step]:
+    """Return the step called `name`, importing only its own module.
+
+    Raises
+    ------
+    ConfigError
+        No step has this name.
+    """
+    if name not in STEPS:
+        raise ConfigError("a step's name", name, f"one of {', '.join(STEPS)}")
+    step: type[Step] = getattr(import_module(f"{__name__}.{STEPS[name]}"), name)
+    return step
