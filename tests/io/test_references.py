@@ -127,6 +127,14 @@ def test_catalogue_names_agree_with_positions():
         assert abs(entry.dec - degrees) < 0.45, entry.name
 
 
+def test_a_few_arcminutes_of_pointing_error_are_no_caveat_for_a_star_known_by_name():
+    found = match_standard("Feige 66", 189.404, 25.066)
+    assert found is not None
+    assert found.by == "name"
+    assert found.separation == pytest.approx(3.0, abs=0.2)
+    assert found.caveats == ()
+
+
 def test_the_library_is_small():
     assert sum(path.stat().st_size for path in folder("standards").glob("*")) < 4_000_000
 

@@ -15,6 +15,8 @@ from nightpipe.model.references import Standard
 
 RADIUS = 2.0
 """How far [arcmin] a telescope may point from a standard that it observes."""
+NAMED = 10.0
+"""A star known by its name may be this far [arcmin] off: pointing models, coordinates of date."""
 FAR = 60.0
 """Beyond this [arcmin] precession of coordinates written for another equinox no longer explains a disagreement."""
 NOISE_WORDS = {"std", "standard", "specphot", "spectrophotometric", "flux", "fluxstd", "star", "slit"}
@@ -166,7 +168,7 @@ def _disagreement(name: str, named: Entry | None, placed: Entry | None, separati
         return (Caveat("standard.name", text),)
     if named is None and placed is not None:
         return (Caveat("standard.name", f"{name!r} was recognised as {placed.name} by position alone"),)
-    if placed is None and separation is not None and separation > RADIUS:
+    if placed is None and separation is not None and separation > NAMED:
         why = "coordinates of another equinox?" if separation < FAR else "is it the star?"
         return (Caveat("standard.position", f"{name!r} is {separation:.1f} arcmin from where it should be: {why}"),)
     return ()
