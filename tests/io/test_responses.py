@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders.flux import exposure, observed
 
+from builders.flux import exposure, observed
 from nightpipe.base.errors import MissingCardError
 from nightpipe.io.references import extinction, find_standard
 from nightpipe.io.responses import library_response, write_response
