@@ -42,7 +42,8 @@ class Electrons(Step):
         gain, read_noise = (_per_pixel(frame, values, noise) for values in (noise.gain, noise.read_noise))
         data = (frame.data * gain).astype(np.float32)
         read_var = (frame.var * gain**2 + read_noise**2).astype(np.float32)
-        photons = np.maximum(expected_signal(data, frame.good, trusted=self.trusted), 0)
+        photons = expected_signal(data, frame.good, trusted=self.trusted)
+        photons = np.maximum(photons, -0.5 * read_var)  # not 0: the variance of darkness must be right on average
         return frame.but(
             data=data,
             var=(read_var + photons).astype(np.float32),

@@ -32,10 +32,17 @@ def check(raw: RawFrame) -> None:
 
 
 def overscan_lines(array: NDArray[Any], amplifier: Amplifier) -> NDArray[np.float64]:
-    """Return an amplifier's overscan as (n, m): n places along the pedestal's axis, m values at each."""
+    """Return an amplifier's overscan as (n, m): n places along the pedestal's axis, m values at each.
+
+    Values that are no numbers take the median of all.
+    """
     parts = [cut(array, section) for section in amplifier.overscan]
     along = [part if amplifier.overscan_axis == "y" else part.T for part in parts]
-    return np.concatenate([np.asarray(part, dtype=np.float64) for part in along], axis=1)
+    lines = np.concatenate([np.asarray(part, dtype=np.float64) for part in along], axis=1)
+    wrong = ~np.isfinite(lines)
+    if wrong.any():
+        lines[wrong] = np.median(lines[~wrong]) if not wrong.all() else 0.0
+    return lines
 
 
 def light_box(detector: Detector) -> Section:
