@@ -110,9 +110,11 @@ def oriented_as(frame: Frame, detector: Detector) -> Frame:
     own = frame.detector
     if own is None or (own.dispersion, own.increasing) == (detector.dispersion, detector.increasing):
         return frame
-    arrays = {name: _turned(getattr(frame, name), own, detector) for name in ("data", "var", "mask")}
-    amp = None if frame.amp is None else _turned(frame.amp, own, detector)
-    return replace(frame, **arrays, amp=amp, detector=detector)
+    names = ("data", "var", "mask", "amp", "read_var", "photon_var", "flat_var")
+    arrays: dict[str, Any] = {
+        name: _turned(array, own, detector) for name in names if (array := getattr(frame, name)) is not None
+    }
+    return replace(frame, detector=detector, **arrays)
 
 
 def _turned(array: NDArray[Any], own: Detector, other: Detector) -> NDArray[Any]:

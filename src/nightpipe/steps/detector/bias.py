@@ -11,7 +11,7 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.maths.robust import clipped_stats
 from nightpipe.model.detector import Comparison
 from nightpipe.model.flags import Flag
-from nightpipe.model.frame import Frame
+from nightpipe.model.frame import Frame, oriented_as
 from nightpipe.steps.detector.fit import same_shape
 
 
@@ -28,6 +28,7 @@ class Bias(Step):
         BadFrameError
             The two have different shapes or units.
         """
+        bias = bias if frame.detector is None else oriented_as(bias, frame.detector)
         same_shape(frame, bias, "bias")
         bad = bias.mask & np.uint32(Flag.BAD | Flag.NO_DATA)
         return frame.but(

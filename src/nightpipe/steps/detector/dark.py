@@ -7,7 +7,7 @@ import numpy as np
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.model.flags import Flag
-from nightpipe.model.frame import Frame
+from nightpipe.model.frame import Frame, oriented_as
 from nightpipe.steps.detector.fit import name_of, same_shape
 
 
@@ -27,6 +27,7 @@ class Dark(Step):
         BadFrameError
             The two have different shapes or units.
         """
+        dark = dark if frame.detector is None else oriented_as(dark, frame.detector)
         same_shape(frame, dark, "dark")
         ratio = _time_ratio(frame, dark)
         if ratio is None or (abs(ratio - 1) > self.tolerance and not _scalable(frame)):
