@@ -73,7 +73,7 @@ def _centroid(rows: Array, value: Array, var: Array, y: float, fwhm: float) -> t
             return y, math.inf, 0.0
         shift, err, significance = centroid_shift(value[near], var[near], rows[near] - y, fwhm)
         y += float(np.clip(shift, -0.5 * fwhm, 0.5 * fwhm))
-        if abs(shift) < 1e-3:
+        if abs(shift) < 5e-3:
             break
     return y, err, significance
 
@@ -166,17 +166,18 @@ def measured_width(chunks: Chunks, centre: Poly1, guess: float, largest: float) 
 def _width_within(chunks: Chunks, centre: Poly1, guess: float, largest: float) -> float:
     from scipy.optimize import minimize_scalar  # noqa: PLC0415
 
-    rows = np.arange(chunks.value.shape[1], dtype=np.float64)
-    offset = rows[None, :] - centre(chunks.x)[:, None]
+    offset = np.arange(chunks.value.shape[1], dtype=np.float64)[None, :] - centre(chunks.x)[:, None]
     low, high = _free_reach(chunks, centre, guess)
     near = (offset >= -low) & (offset <= high)
-    weight = np.where(np.isfinite(chunks.error) & near, 1.0 / chunks.error**2, 0.0)
+    rows = near.any(axis=0)
+    offset, value = offset[:, rows], chunks.value[:, rows]
+    weight = np.where(np.isfinite(chunks.error) & near, 1.0 / chunks.error**2, 0.0)[:, rows]
 
     def chi2(log_width: float) -> float:
         shape = moffat(offset, math.exp(log_width), 3.0)
         norm = np.sum(weight * shape**2, axis=1)
-        amplitude = np.sum(weight * shape * chunks.value, axis=1) / np.where(norm > 0, norm, 1.0)
-        return float(np.sum(weight * (chunks.value - amplitude[:, None] * shape) ** 2))
+        amplitude = np.sum(weight * shape * value, axis=1) / np.where(norm > 0, norm, 1.0)
+        return float(np.sum(weight * (value - amplitude[:, None] * shape) ** 2))
 
     bounds = math.log(max(1.2, guess / 2.0)), math.log(max(min(largest, guess * 2.0), 1.3))
     return math.exp(float(minimize_scalar(chi2, bounds=bounds, method="bounded", options={"xatol": 0.01}).x))

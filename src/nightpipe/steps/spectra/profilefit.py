@@ -19,6 +19,9 @@ Mask = NDArray[np.bool_]
 RULES = ColumnRules(clip=8.0, profile_error=0.1, rounds=6, smooth=15)
 """First fluxes are taken with a rough profile: only gross outliers may go."""
 
+BEST_MOFFAT = 200.0
+"""Signal-to-noise ratio to which a Moffat can fit a star: weights of brighter pixels are lowered to it."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -68,13 +71,15 @@ def fit_moffat(chunks: Chunks, centres: list[Array], fwhm: float, nx: int) -> Mo
     rows = np.arange(chunks.value.shape[1], dtype=np.float64)
     v = 2.0 * chunks.x / (nx - 1) - 1.0
     reach = np.min([np.abs(rows[None, :] - c[:, None]) for c in centres], axis=0) <= 4.0 * fwhm
-    root = np.where(np.isfinite(chunks.error) & reach, 1.0 / chunks.error, 0.0)
-    root = root / max(_misfit_scale(chunks, root), 1.0)
+    near = reach.any(axis=0)
+    rows, value = rows[near], chunks.value[:, near]
+    root = np.where(np.isfinite(chunks.error) & reach, 1.0 / chunks.error, 0.0)[:, near]
+    root = root / max(float(np.max(value * root, initial=0.0)) / BEST_MOFFAT, 1.0)
 
     def pulls(p: Array) -> Array:
         width = math.exp(p[1]) * fwhm * np.clip(1.0 + p[2] * v, 0.5, 2.0)
         shapes = [moffat(rows[None, :] - c[:, None] - p[0], width[:, None], math.exp(p[3])) for c in centres]
-        rest = _projected(chunks.value * root, [shape * root for shape in shapes])
+        rest = _projected(value * root, [shape * root for shape in shapes])
         prior = (p[0] / (0.2 * fwhm), p[1] / 0.3, p[2] / 0.15, (p[3] - math.log(3.0)) / 0.4)
         return np.concatenate([rest.ravel(), prior])
 
@@ -82,12 +87,6 @@ def fit_moffat(chunks: Chunks, centres: list[Array], fwhm: float, nx: int) -> Mo
     result = least_squares(pulls, [0.0, 0.0, 0.0, math.log(3.0)], bounds=limits, x_scale=[0.1 * fwhm, 0.1, 0.1, 0.3])
     shift, log_width, gradient, log_beta = (float(value) for value in result.x)
     return MoffatFit(shift, fwhm * math.exp(log_width), gradient, math.exp(log_beta))
-
-
-def _misfit_scale(chunks: Chunks, root: Array) -> float:
-    """Return the weight's excess for very bright sources: no Moffat fits a star better than half a percent."""
-    top = float(np.max(chunks.value * root, initial=0.0))
-    return top / 200.0
 
 
 def _projected(data: Array, shapes: list[Array]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,19 +52,19 @@ class SubtractSky(Step):
         return _assembled(parts, frame.shape)
 
     def _one(self, frame: Frame, data: Array, law: NoiseLaw, known: Mask, grid: SlitGrid, trace: Trace) -> _Part:
+        """Fit one slit: roughly first, since objects show better once the sky is gone, then as well as it goes."""
         rules = SkyRules(self.order, self.spacing, self.splits, self.clip, self.iterations, self.significance)
+        rough = replace(rules, splits=0, iterations=2)
         open_ = frame.good & grid.inside & _inner(grid, trace, frame.shape, self.margin)
-        flat = data - column_medians(data, open_)[None, :]
-        where, caveats = self._sky_rows(open_, known, flat, law, data)
-        for _ in range(2):  # objects show better once the sky is gone
-            fit, pixels = _fitted(data, law, grid, where, rules)
-            model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
-            again, caveats = self._sky_rows(open_, known, data - model, law, model)
-            if np.mean(again[open_] != where[open_]) < 0.002:
-                break
-            where = again
+        model = np.broadcast_to(column_medians(data, open_)[None, :], data.shape)
+        where, _ = self._sky_rows(open_, known, data - model, law, data)
+        fit = fit_sky(sky_pixels(data, law, grid, where, _start(data, where)), rough)
+        model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
+        where, caveats = self._sky_rows(open_, known, data - model, law, model)
+        fit = fit_sky(sky_pixels(data, law, grid, where, model), rules)
         used = np.zeros(frame.shape, dtype=bool)
-        used[pixels] = fit.used
+        used[where] = fit.used
+        model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
         return _Part(model, covariance_modes(fit.surface, grid), used, fit, caveats)
 
     def _sky_rows(
@@ -106,8 +107,8 @@ class _Part(NamedTuple):
     caveats: tuple[Caveat, ...]
 
 
-def _fitted(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask, rules: SkyRules) -> tuple[SkyFit, Mask]:
-    return fit_sky(sky_pixels(data, law, grid, where), rules), where
+def _start(data: Array, where: Mask) -> Array:
+    return np.broadcast_to(column_medians(data, where)[None, :], data.shape)
 
 
 def _inner(grid: SlitGrid, trace: Trace, shape: tuple[int, int], margin: float) -> Mask:
