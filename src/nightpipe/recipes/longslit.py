@@ -29,6 +29,9 @@ from nightpipe.steps.spectra.trace import WholeSlit
 from nightpipe.steps.spectra.wavecal import Identify
 from nightpipe.steps.spectra.wavemap import MapWavelength
 
+PASSES = 3
+"""How often sky and objects are told apart at most; two suffice where the first objects are the last."""
+
 
 @recipe(
     "arc",
@@ -122,14 +125,22 @@ def _sky_and_sources(
     run: Run, frame: Frame, partner: Frame | None, wave: WaveSolution, slit: TraceSet
 ) -> tuple[SkyModel, tuple[Source, ...]]:
     label = "standard" if frame.exposure is not None and frame.exposure.type is FrameType.STANDARD else "science"
-    sources: tuple[Source, ...] = ()
+    sources, passes = (), 1
     if partner is not None:
         sky = run(NodSky, frame=frame, partner=partner, wave=wave, slit=slit)
         return sky, run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
-    for _ in range(2):  # the first model is made before anyone knows where the objects are
+    while True:  # the first model is made before anyone knows where the objects are
         sky = run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources)
-        sources = run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
-    return run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources), sources
+        found = run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
+        if _settled(sources, found) or passes == PASSES:
+            return sky, found
+        sources, passes = found, passes + 1
+
+
+def _settled(before: tuple[Source, ...], after: tuple[Source, ...]) -> bool:
+    """Tell whether the sky was made with these objects masked already: the same ones, to half their width."""
+    near = (abs(one.y - other.y) < 0.5 * one.fwhm for one, other in zip(before, after, strict=False))
+    return len(before) == len(after) and all(near)
 
 
 def _extract_one(

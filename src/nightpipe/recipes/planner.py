@@ -73,7 +73,7 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
         inputs={
             "biases": _raws(builder, biases.exposures),
             "flats": _raws(builder, flats.exposures),
-            "like": builder.raw(exposure) if not biases.exposures and not flats.exposures else None,
+            "like": None if biases.exposures or flats.exposures else builder.raw(_representative(builder, exposure)),
         },
         label=_label("noise", exposure, biases.exposures + flats.exposures),
         reasons=flats.reasons,
@@ -89,6 +89,14 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
         merged(*(match.caveats for match in matches)),
         tuple(reason for match in matches for reason in match.reasons),
     )
+
+
+def _representative(builder: Builder, exposure: Exposure) -> Exposure:
+    """Return the night's first exposure of the same setup: where the overscan alone tells the noise, one serves all."""
+    alike = [
+        one for one in builder.night.of(*SKY) if (one.instrument, one.setup) == (exposure.instrument, exposure.setup)
+    ]
+    return min([*alike, exposure], key=lambda one: (one.mjd, one.path))
 
 
 def _has_darks(builder: Builder, exposure: Exposure) -> bool:
