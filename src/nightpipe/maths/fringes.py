@@ -48,7 +48,8 @@ def _amplitude(block: NDArray[Any], good: NDArray[np.bool_]) -> float:
     products = [np.mean(above[:, : width - lag] * below[:, lag:], axis=1) for lag in range(width // 2)]
     shared = np.median(products, axis=1)  # of rows: a spot of dust does not count
     turns = float(np.min(shared)) < -0.25 * float(shared[0])
-    return float(np.sqrt(2 * shared[0])) if shared[0] > 0 and turns else 0.0
+    error = float(np.std(products[0]) / np.sqrt(len(above)))
+    return float(np.sqrt(2 * shared[0])) if shared[0] > 4 * error and turns else 0.0
 
 
 def _row_trend(block: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

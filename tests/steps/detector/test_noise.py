@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders.frames import detector, raw
 
+from builders.frames import detector, raw
 from nightpipe.maths.transfer import gain, transfer
 from nightpipe.model.exposure import FrameType
 from nightpipe.steps.detector.noise import MeasureNoise

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders.frames import detector, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.frames import detector, raw
 from nightpipe.base.errors import BadFrameError
 from nightpipe.model.flags import Flag
 from nightpipe.steps.detector.overscan import Overscan, pedestal, steady_lines

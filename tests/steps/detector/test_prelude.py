@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders.frames import clean, detector, exposure, noise, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.frames import clean, detector, exposure, noise, raw
 from nightpipe.base.errors import BadFrameError
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.flags import Flag

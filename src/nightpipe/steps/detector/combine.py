@@ -65,8 +65,11 @@ class CombineFrames(Step):
         return _level(frames, self.dim)
 
     def _combined(self, frames: tuple[Frame, ...], factors: list[float], sigma: float, *, noisy: bool) -> Combined:
+        bad = [~frame.good for frame in frames]
+        if len(frames) == 2 and self.reject == "clip":
+            bad = [b | high for b, high in zip(bad, _higher(frames, factors, sigma, self.high), strict=True)]
         options: dict[str, Any] = {
-            "mask": [~frame.good for frame in frames],
+            "mask": bad,
             "low": self.low,
             "high": self.high,
             "iterations": self.iterations if self.reject == "clip" else 0,
@@ -83,13 +86,14 @@ class CombineFrames(Step):
 
 def _level(frames: tuple[Frame, ...], dim: float) -> tuple[tuple[Frame, ...], list[float], list[Caveat]]:
     """Return the frames that have light, what brings each to the first one's level, and what was left out."""
-    brightest = max(frames, key=lambda frame: float(np.median(frame.data)))
-    lit = brightest.data >= np.percentile(brightest.data, 60)
-    ratios = [_ratio(frame, brightest, lit) for frame in frames]
+    levels = np.array([np.median(frame.data, axis=0) for frame in frames])
+    brightest = int(np.argmax(np.median(levels, axis=1)))
+    lit = levels[brightest] >= np.percentile(levels[brightest], 60)
+    if np.median(levels[brightest, lit]) <= 0:
+        raise BadFrameError("frames with light to combine", "none above zero", "drop them: was the lamp on?")
+    ratios = [_ratio(frame, frames[brightest], lit) for frame in frames]
     usual = float(np.median(ratios))
     kept = [k for k, ratio in enumerate(ratios) if ratio > dim * max(usual, 0.0) and ratio > 0]
-    if not kept or float(np.median(brightest.data[lit])) <= 0:
-        raise BadFrameError("frames with light to combine", "none above zero", "drop them: was the lamp on?")
     caveats = [
         Caveat("combine.dim", f"{name_of(frames[k])} was left out: {ratios[k]:.1%} of the light of the others")
         for k in range(len(frames))
@@ -99,8 +103,14 @@ def _level(frames: tuple[Frame, ...], dim: float) -> tuple[tuple[Frame, ...], li
 
 
 def _ratio(frame: Frame, reference: Frame, lit: NDArray[np.bool_]) -> float:
-    both = lit & frame.good & reference.good
-    return float(np.median(frame.data[both] / reference.data[both])) if both.any() else 0.0
+    """Return the light of `frame` over that of `reference`: the median of the ratios of whole columns.
+
+    Ratios of single pixels, or pixels chosen because they are bright, would be biased by their noise.
+    """
+    both = frame.good & reference.good
+    one, two = (np.where(both, f.data, 0)[:, lit].sum(axis=0) for f in (frame, reference))
+    known = two > 0
+    return float(np.median(one[known] / two[known])) if known.any() else 0.0
 
 
 def stack_noise(frames: Sequence[Frame], factors: Sequence[float]) -> float:
@@ -114,6 +124,18 @@ def stack_noise(frames: Sequence[Frame], factors: Sequence[float]) -> float:
         clipped_stats((b * two.data - a * one.data).ravel()[::thin])[1] / np.hypot(a, b) for one, two, a, b in pairs
     ]
     return float(np.median(widths))
+
+
+def _higher(
+    frames: tuple[Frame, ...], factors: list[float], sigma: float, limit: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where each of two frames exceeds the other by too much: of two values no middle can be taken."""
+    difference = factors[0] * frames[0].data - factors[1] * frames[1].data
+    own = [sigma**2 if frame.read_var is None else frame.var for frame in frames]
+    var = factors[0] ** 2 * own[0] + factors[1] ** 2 * own[1]
+    both = frames[0].good & frames[1].good
+    error = limit * np.sqrt(var)
+    return both & (difference > error), both & (-difference > error)
 
 
 def _pooled_variance(combined: Combined, sigma: float, frames: tuple[Frame, ...], factors: list[float]) -> Image:

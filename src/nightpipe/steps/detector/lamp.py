@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightpipe.maths.robust import mad_std
 from nightpipe.maths.smooth import penalised_spline
 from nightpipe.model.traces import Trace
 
@@ -108,11 +109,11 @@ def illumination(
 ) -> FloatArray:
     """Return the slit's illumination on all pixels (ny, nx): at each place a polynomial of `order` along x.
 
-    Blocks count by `weight`; beyond the outermost block with a fiftieth of the largest, the illumination is held.
+    Blocks count by `weight`; beyond the outermost block with a tenth of the largest, the illumination is held.
     """
     centres = np.array([(start + stop - 1) / 2 for start, stop in blocks])
     whole = np.asarray(np.isfinite(shapes).all(axis=1))
-    ok = whole & (weight > 0.02 * np.max(weight, initial=0.0)) & (weight > 0)
+    ok = whole & (weight > 0.1 * np.max(weight, initial=0.0)) & (weight > 0)
     if not ok.any():
         ok = whole
     order = min(order, int(ok.sum()) - 1)
@@ -143,7 +144,8 @@ def spectrum(
 
     Each column's value is its light over that of the illumination `shape` (ny, nx). From column `smooth_from` on, where
     the detector may fringe, a spline with knots `spacing` pixels apart follows the logarithms, so that fringes stay in
-    the flat; before it, the running median of three columns, so that the lamp's own lines do not.
+    the flat; before it the columns themselves, so that the lamp's own lines do not. Single columns that stand out are
+    the detector's: there the neighbours' cubic counts.
     """
     use = good & slit.inside & (shape > 0.2)
     norm = np.sum(np.where(use, shape, 0.0), axis=0)
@@ -152,11 +154,22 @@ def spectrum(
     if lit.sum() < 8:
         return np.zeros(lamp.shape[1])
     value = np.interp(np.arange(len(column)), np.flatnonzero(lit), np.log(column[lit]))
-    fine = _running_median(value[None, :], 3)[0]
+    fine = _without_lone_columns(value)
     if smooth_from < len(value):
         knots = max(len(column) // spacing, 4)
         fine[smooth_from:] = penalised_spline(value, lit.astype(np.float64), knots=knots, clip=20.0).value[smooth_from:]
     return np.where(lit, np.exp(fine), 0.0)
+
+
+def _without_lone_columns(value: FloatArray, limit: float = 8.0) -> FloatArray:
+    """Return `value` (nx,) with points that differ from the cubic through their four neighbours replaced by it."""
+    if len(value) < 5:
+        return value.copy()
+    cubic = value.copy()
+    cubic[2:-2] = (4 * (value[1:-3] + value[3:-1]) - value[:-4] - value[4:]) / 6
+    off = np.abs(value - cubic)
+    highest = off >= np.maximum(np.roll(off, 1), np.roll(off, -1))  # a lone column upsets its neighbours' cubics, too
+    return np.where(highest & (off > max(limit * float(mad_std(value - cubic)), 0.01)), cubic, value)
 
 
 def wide(ratio: FloatArray, good: Bools, size: int) -> FloatArray:
