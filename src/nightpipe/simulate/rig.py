@@ -89,7 +89,8 @@ class Rig:
 
     def object_seen(self, geometry: Geometry, shot: Shot, target: Target) -> tuple[Seen, SlitImage]:
         """Return an object on the detector: extinction, refraction, slit losses and all."""
-        nodes = 1.0 / np.linspace(*(1.0 / end for end in geometry.ends()), 8)  # as refraction runs
+        blue, red = geometry.ends()
+        nodes = 1.0 / np.linspace(1.0 / blue, 1.0 / red, 8)  # even in refraction
         angle = np.radians(shot.angle)
         lift = refraction(nodes, _GUIDED, shot.airmass, self.air)
         blur = geometry.sigma_y * geometry.scale
