@@ -26,7 +26,19 @@ def target_metrics(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) 
     if "wave_lines" in found:
         found["wave_lines"] = int(found["wave_lines"])
     found |= _spectrum_metrics(target)
-    return found | {"by_exposure": _by_exposure(runs)}
+    return nested(found) | {"by_exposure": {name: nested(values) for name, values in _by_exposure(runs).items()}}
+
+
+def nested(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics with those named ``name/row/column`` as tables: ``{name: {row: {column: value}}}``."""
+    found: dict[str, Any] = {}
+    for name, value in metrics.items():
+        place = found
+        *folders, leaf = name.split("/")
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = value
+    return found
 
 
 def _runs(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) -> list[Outcome]:

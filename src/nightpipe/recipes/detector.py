@@ -26,7 +26,7 @@ def clean(run: Run, raw: RawFrame, bias: Frame | None, dark: Frame | None, noise
         frame = run(Bias, frame=frame, bias=bias)
     if dark is not None:
         frame = run(Dark, frame=frame, dark=dark)
-    return run(Electrons, frame=frame, noise=noise)  # type: ignore[no-any-return]
+    return run(Electrons, frame=frame, noise=noise)
 
 
 @recipe(

@@ -15,6 +15,7 @@ from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.spectrum import Profile, SkyModel, Source, Spectrum
 from nightpipe.model.traces import TraceSet
 from nightpipe.model.wave import WaveSolution
+from nightpipe.qc.wave import sky_offsets
 from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.cosmics import RejectRepeats
@@ -108,8 +109,7 @@ def extract(
         run(FitProfile, frame=frame, sky=sky, source=source, slit=slit, neighbours=sources) for source in sources
     )
     spectra = tuple(_extract_one(run, frame, sky, profiles, k, source, wave) for k, source in enumerate(sources))
-    run.metric("sky_chi", sky.chi)
-    run.metric("sources", len(sources))
+    _judge(run, frame, wave, slit, sky, sources)
     return {
         "frame": frame,
         "slit": slit,
@@ -119,6 +119,18 @@ def extract(
         "profiles": profiles,
         "spectra": spectra,
     }
+
+
+def _judge(
+    run: Run, frame: Frame, wave: WaveSolution, slit: TraceSet, sky: SkyModel, sources: tuple[Source, ...]
+) -> None:
+    """Record the numbers that tell how good sky and wavelengths are; a slash in a name makes a table of it."""
+    run.metric("sky_chi", sky.chi)
+    run.metric("sources", len(sources))
+    for one in sky_offsets(frame, wave, slit, sky_lines()):
+        place = f"{one.line:.0f}/{one.row:.0f}"
+        run.metric(f"sky_offset_angstrom/{place}", one.offset, "Angstrom")
+        run.metric(f"sky_offset_sigma/{place}", one.sigma, "Angstrom")
 
 
 def _sky_and_sources(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nightpipe.base.caveat import Caveat, merged
-from nightpipe.engine.builder import Builder
+from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef
@@ -185,7 +185,7 @@ def _prepared(builder: Builder, exposure: Exposure) -> tuple[Node, Calibrations]
 def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) -> Node:
     prepared, own = _prepared(builder, exposure)
     arc, match = _arc(builder, exposure, own)
-    inputs = {
+    inputs: dict[str, Given] = {
         "frame": prepared["frame"],
         "others": [_prepared(builder, other)[0]["frame"] for other in _repeats(builder, exposure, exposures)],
         "partner": _partner(builder, exposure),

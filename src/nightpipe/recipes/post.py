@@ -8,6 +8,7 @@ from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import extinction, find_standard
+from nightpipe.io.responses import library_response
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import Extinction, Standard
 from nightpipe.model.spectrum import Response, SkyModel, Spectrum
@@ -40,7 +41,7 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
     optional=("response",),
     outputs=("spectra", "image"),
     steps=(FluxCalibrate, FluxCalibrateImage, Barycentre),
-    data=("extinction",),
+    data=("extinction", "responses"),
 )
 def calibrate(
     run: Run,
@@ -51,8 +52,13 @@ def calibrate(
     wave: WaveSolution,
     response: Response | None,
 ) -> dict[str, Any]:
-    """Put spectra and sky-subtracted image on a flux scale; without a response, correct the extinction alone."""
+    """Put spectra and sky-subtracted image on a flux scale.
+
+    A night without a standard takes the library's response, with a caveat; without either the extinction is corrected.
+    """
     site = extinction(frame.exposure.site.name) if frame.exposure and frame.exposure.site else None
+    if response is None and frame.exposure is not None:
+        response = library_response(frame.exposure)
     fluxed = tuple(
         run(FluxCalibrate, spectrum=run(Barycentre, spectrum=spectrum), response=response, extinction=site)
         for spectrum in spectra
