@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nightpipe.kernels import combine
+from nightpipe.kernels import clip
 from nightpipe.kernels.arrays import ShapeError
 from nightpipe.kernels.combine import clipped_mean, clipped_median, clipped_plain
 from nightpipe.kernels.networks import merge_exchange, sort_columns
@@ -113,7 +113,7 @@ def test_form_of_the_input_changes_nothing_and_compiles_nothing():
         for given_mask in (mask, mask.astype(np.uint32) * 4, list(mask)):
             for a, b in zip(clipped_mean(given_frames, given_mask), expected, strict=True):
                 np.testing.assert_array_equal(a, b)
-    assert len(combine._clip.signatures) == 1
+    assert len(clip.clip_tiles.signatures) == 1
 
 
 def test_unlike_shapes_are_refused():

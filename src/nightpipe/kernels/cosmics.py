@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.kernels.arrays import F32, F64, I64, U8, flags, float32, plain, same_shape
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.medians import median5, spectral_model
 from nightpipe.kernels.threads import each_strip
 
@@ -40,11 +40,11 @@ def lacosmic(
     """Return where cosmic rays hit, (ny, nx) bool, never where `mask` is set or data are not finite.
 
     `data` (ny, nx) [electron]; `noise_var` the variance without this image's own light (read noise) and `photon` that
-    of one electron of light, both numbers or images. `model` (ny, nx) is the expected smooth signal: for spectra always give
-    one (`medians.spectral_model` or better); without, a local median stands in. `model_error` is the shift [pixel] by which
-    the model's steep flanks may be wrong. A hit exceeds `sigclip` sigma and `objlim` times the fine structure (lower
-    values find more and hurt undersampled stars and lines). Neighbours with an excess above `growclip` sigma join it
-    twice, and above `rimclip` once. Raises ShapeError.
+    of one electron of light, both numbers or images. `model` (ny, nx) is the expected smooth signal: spectra always
+    need one (`medians.spectral_model` or better); without, a local median stands in. `model_error` is the shift
+    [pixel] by which the model's steep flanks may be wrong. A hit exceeds `sigclip` sigma and `objlim` times the fine
+    structure (lower values find more and hurt undersampled stars and lines). Neighbours with an excess above `growclip`
+    sigma join it twice, and above `rimclip` once. Raises ShapeError.
     """
     image = _Image(data, noise_var, mask, photon, model, model_error)
     dirty = np.ones(-(-image.shape[0] // _STRIP), dtype=bool)
@@ -169,7 +169,7 @@ def _scan(
                     core[y, x] = excess > limits[1] * _fine_structure(rows, y - low, x, sigma)
 
 
-@kernel
+@helper
 def _laplacian(down: F32, row: F32, up: F32, noise: F32, photon: F32, level: F32, signal: F32) -> None:
     """Write the significance of one row: the positive Laplacian of the image sampled twice as finely, over 2 sigma.
 
@@ -185,7 +185,7 @@ def _laplacian(down: F32, row: F32, up: F32, noise: F32, photon: F32, level: F32
         signal[k] = np.float32(0.125) * total / np.sqrt(max(variance, np.float32(1e-6)))
 
 
-@kernel
+@helper
 def _median_near(image: F32, y: int, x: int) -> np.float32:
     """Return the 5 x 5 separable median at one pixel, as `median5` has it."""
     ny, nx = image.shape
@@ -198,7 +198,7 @@ def _median_near(image: F32, y: int, x: int) -> np.float32:
     return _middle(row)
 
 
-@kernel
+@helper
 def _middle(values: F32) -> np.float32:
     """Return the median of an odd number of values, which get sorted."""
     for i in range(1, values.size):
@@ -210,7 +210,7 @@ def _middle(values: F32) -> np.float32:
     return values[values.size // 2]
 
 
-@kernel
+@helper
 def _fine_structure(image: F32, y: int, x: int, sigma: np.float32) -> np.float32:
     """Return what a star or line of this sharpness would show [sigma]: median3 minus its median7, less one sigma."""
     ny, nx = image.shape

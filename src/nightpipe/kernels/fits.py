@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.kernels.arrays import F64, ShapeError, float64, same_shape
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.threads import each_strip
 
 MAX_LINES = 6
@@ -165,16 +165,19 @@ def _fit_all(
             ok[k] = good and 0 <= result[k, 0] <= m - 1 and errors[k, 0] < m
 
 
-@kernel
+@helper
 def _choose(offsets: F64, choice: NDArray[np.int64], free: NDArray[np.uint8]) -> int:
     """Mark the free parameters of one window; return their number."""
     free[0], free[1], free[2], free[3] = 1, choice[1] == 0, 1, choice[0] != 0
     for line in range(offsets.size):
         free[_FIRST_FLUX + line] = np.isfinite(offsets[line])
-    return free.sum()
+    used = 0
+    for k in range(free.size):
+        used += free[k]
+    return used
 
 
-@kernel
+@helper
 def _fit(
     values: F64,
     weight: F64,
@@ -195,7 +198,9 @@ def _fit(
     )
     _start_linear(values, weight, offsets, free, space, p, matrix[0], gradient[0], work)
     chi2 = _normal(values, weight, offsets, free, p, space, matrix[0], gradient[0])
-    floor = 1e-24 * (weight * values * values).sum()
+    floor = 0.0
+    for i in range(values.size):
+        floor += 1e-24 * weight[i] * values[i] ** 2
     here = 0
     for _ in range(iterations):
         gain = _step(matrix[here], gradient[here], free, 0.0, work, step)
@@ -205,24 +210,27 @@ def _fit(
         gain = _step(matrix[here], gradient[here], free, damping, work, step)
         after = np.inf
         if gain >= 0 and _bounded(p, step, values.size):
-            step += p
+            for k in range(size):
+                step[k] += p[k]
             after = _normal(values, weight, offsets, free, step, space, matrix[1 - here], gradient[1 - here])
         if after < chi2:
-            p[:], chi2, here, damping = step, after, 1 - here, max(damping * 0.05, 1e-10)
+            chi2, here, damping = after, 1 - here, max(damping * 0.05, 1e-10)
+            for k in range(size):
+                p[k] = step[k]
         else:
             damping *= 10.0
     fixed = _errors(matrix[here], free, work, errors)
     return chi2, done and fixed
 
 
-@kernel
+@helper
 def _bounded(p: F64, step: F64, m: int) -> bool:
     """Return whether a step is small enough for the model to be trusted; without this, widths collapse on one pixel."""
     width = p[1] + step[1]
     return 0.5 * p[1] < width < 2.0 * p[1] and 0.05 < width < 2.0 * m and abs(step[0]) < 1.0 + p[1]
 
 
-@kernel
+@helper
 def _start_linear(
     values: F64,
     weight: F64,
@@ -235,16 +243,16 @@ def _start_linear(
     work: F64,
 ) -> None:
     """Solve ground and fluxes exactly at the given centre and width."""
-    linear = free.copy()
-    linear[0] = linear[1] = 0
-    trial = np.empty(p.size)
+    linear, trial = np.zeros(p.size, dtype=np.uint8), np.empty(p.size)
+    for k in range(2, p.size):
+        linear[k] = free[k]
     _normal(values, weight, offsets, linear, p, space, matrix, gradient)
     if _step(matrix, gradient, linear, 0.0, work, trial) >= 0:
         for k in range(p.size):
             p[k] += trial[k]
 
 
-@kernel
+@helper
 def _edge(z: float) -> tuple[float, float]:
     """Return the normal distribution and its density at z."""
     if z > 9.0:
@@ -254,7 +262,7 @@ def _edge(z: float) -> tuple[float, float]:
     return 0.5 * math.erfc(-z * 0.7071067811865476), 0.3989422804014327 * math.exp(-0.5 * z * z)
 
 
-@kernel
+@helper
 def _normal(
     values: F64,
     weight: F64,
@@ -268,9 +276,11 @@ def _normal(
     """Write the normal matrix and minus half the gradient at p; return chi2. `space` keeps the Jacobian."""
     size, m = space.shape
     _jacobian(offsets, p, space)
-    matrix[:] = 0.0
-    gradient[:] = 0.0
     chi2 = 0.0
+    for a in range(size):
+        gradient[a] = 0.0
+        for b in range(size):
+            matrix[a, b] = 0.0
     for i in range(m):
         residual = values[i] - p[2] * space[2, i] - p[3] * space[3, i]
         for k in range(_FIRST_FLUX, size):
@@ -285,16 +295,16 @@ def _normal(
     return chi2
 
 
-@kernel
+@helper
 def _jacobian(offsets: F64, p: F64, space: F64) -> None:
     m = space.shape[1]
-    space[0], space[1] = 0.0, 0.0
     for i in range(m):
-        space[2, i], space[3, i] = 1.0, i - 0.5 * (m - 1)
+        space[0, i], space[1, i], space[2, i], space[3, i] = 0.0, 0.0, 1.0, i - 0.5 * (m - 1)
     for line in range(offsets.size):
         k = _FIRST_FLUX + line
         if not np.isfinite(offsets[line]):
-            space[k] = 0.0
+            for i in range(m):
+                space[k, i] = 0.0
             continue
         z = (-0.5 - p[0] - offsets[line]) / p[1]
         area, density = _edge(z)
@@ -307,7 +317,7 @@ def _jacobian(offsets: F64, p: F64, space: F64) -> None:
             z, area, density = after, more, thick
 
 
-@kernel
+@helper
 def _step(matrix: F64, gradient: F64, free: NDArray[np.uint8], damping: float, work: F64, step: F64) -> float:
     """Solve for the step, the diagonal raised by `damping`; return the gain it predicts, -1 where it is singular."""
     size = step.size
@@ -328,7 +338,7 @@ def _step(matrix: F64, gradient: F64, free: NDArray[np.uint8], damping: float, w
     return gain
 
 
-@kernel
+@helper
 def _cholesky(matrix: F64, free: NDArray[np.uint8], damping: float, work: F64) -> bool:
     """Factorise the free part of the matrix; held parameters get a unit row."""
     for a in range(free.size):
@@ -347,7 +357,7 @@ def _cholesky(matrix: F64, free: NDArray[np.uint8], damping: float, work: F64) -
     return True
 
 
-@kernel
+@helper
 def _errors(matrix: F64, free: NDArray[np.uint8], work: F64, errors: F64) -> bool:
     """Write the roots of the inverse's diagonal; held parameters have no error, an open fit infinite ones."""
     if not _cholesky(matrix, free, 0.0, work):

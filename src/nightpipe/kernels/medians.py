@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nightpipe.kernels.arrays import F32, I64, U8, flags, float32, same_shape
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.networks import merge_exchange, sort_columns
 from nightpipe.kernels.threads import each_strip
 
@@ -67,7 +67,8 @@ def _window_medians(image: F32, bad: U8, half: int, pairs: I64, rows: I64, out: 
                 if 0 <= y < ny:
                     _take(image[y, start:stop], bad[y, start:stop], tile[i])
                 else:
-                    tile[i] = np.float32(np.inf)
+                    for k in range(stop - start):
+                        tile[i, k] = np.float32(np.inf)
             good = _count(tile)
             sort_columns(tile, pairs)
             for k in range(stop - start):
@@ -76,7 +77,7 @@ def _window_medians(image: F32, bad: U8, half: int, pairs: I64, rows: I64, out: 
                     out[r, start + k] = np.float32(0.5) * (tile[(n - 1) // 2, k] + tile[n // 2, k])
 
 
-@kernel
+@helper
 def _take(image: F32, bad: U8, out: F32) -> None:
     """Copy a piece of a row, bad pixels as infinity."""
     none = np.float32(np.inf)
@@ -86,7 +87,7 @@ def _take(image: F32, bad: U8, out: F32) -> None:
         out[k] = none if bad[k] else out[k]
 
 
-@kernel
+@helper
 def _count(tile: F32) -> F32:
     good = np.zeros(tile.shape[1], dtype=np.float32)
     for i in range(tile.shape[0]):
@@ -98,17 +99,15 @@ def _count(tile: F32) -> F32:
 
 @kernel
 def _between_rows(rows: I64, coarse: F32, result: F32) -> None:
-    for r in range(rows.size - 1):
-        span = rows[r + 1] - rows[r]
-        for y in range(rows[r], rows[r + 1] + 1):
-            part = np.float32((y - rows[r]) / span)
+    for r in range(rows.size):
+        after = min(r + 1, rows.size - 1)
+        for y in range(rows[r], max(rows[after], rows[r] + 1)):
+            part = np.float32((y - rows[r]) / max(rows[after] - rows[r], 1))
             for x in range(result.shape[1]):
-                result[y, x] = coarse[r, x] + part * (coarse[r + 1, x] - coarse[r, x])
-    if rows.size == 1:
-        result[0] = coarse[0]
+                result[y, x] = coarse[r, x] + part * (coarse[after, x] - coarse[r, x])
 
 
-@kernel
+@helper
 def _median5(a: F32, b: F32, c: F32, d: F32, e: F32, out: F32) -> None:
     """Write the medians of five rows, pixel by pixel: seven exchanges (Devillard 1998, opt_med5)."""
     for k in range(out.size):

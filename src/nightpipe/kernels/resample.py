@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from nightpipe.base.errors import NightpipeError
 from nightpipe.kernels.arrays import F64, I64, U8, ShapeError, flags, float64, same_shape
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 
 
 class EdgesError(NightpipeError):
@@ -67,7 +67,7 @@ def _increasing(edges: ArrayLike) -> F64:
     return found
 
 
-@kernel
+@helper
 def _share(old: F64, new: F64, density: bool, j: int, i: int) -> float:
     """Return the weight of old bin j in new bin i, before the covered fraction is known."""
     overlap = min(old[j + 1], new[i + 1]) - max(old[j], new[i])
@@ -110,7 +110,7 @@ def _rebin(
             out[i] = out[i] / fraction[i] if fraction[i] > 0 else 0.0
 
 
-@kernel
+@helper
 def _shared(old: F64, var: F64, good: U8, between: F64, new: F64, density: bool, first: I64, i: int, lag: int) -> float:
     """Return the covariance of the new bins i and i + lag from the old bins that reach into both."""
     m, reach = var.size, between.shape[0]

@@ -7,7 +7,6 @@ of a tilted slit as such a surface on native pixels).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from nightpipe.base.errors import NightpipeError
 from nightpipe.kernels.arrays import F64, I64, float64, same_shape
 from nightpipe.kernels.band import factorise, inverse_band, solve
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.threads import each_strip, strips
 
 _CHUNK = 1 << 17  # points per partial sum: fixed, so that the result does not depend on the number of threads
@@ -129,10 +128,10 @@ class _Points:
         second = np.zeros_like(self.x) if y is None else float64(y).ravel()
         same_shape("x, value, weight and y", self.x, self.value, self.weight, second)
         self.domain = domain or (float(second.min(initial=0)), float(second.max(initial=0)))
-        self.y = _scaled(second, self.domain)
+        self.y = scaled_to(second, self.domain)
 
 
-def _scaled(y: F64, domain: tuple[float, float]) -> F64:
+def scaled_to(y: F64, domain: tuple[float, float]) -> F64:
     low, high = domain
     return (2.0 * y - (low + high)) / (high - low) if high > low else np.zeros_like(y)
 
@@ -144,14 +143,14 @@ def _checked_knots(knots: ArrayLike) -> F64:
     return breaks
 
 
-def _extended(breaks: F64) -> F64:
+def extended_knots(breaks: F64) -> F64:
     """Return the knots with the outer ones fourfold."""
     return np.concatenate([np.full(3, breaks[0]), breaks, np.full(3, breaks[-1])])
 
 
 def _table(breaks: F64) -> F64:
     """Return per interval its six knots and the reciprocals that the basis functions need, (m - 1, 12)."""
-    t, size = _extended(breaks), len(breaks) - 1
+    t, size = extended_knots(breaks), len(breaks) - 1
     near = [t[k : k + size] for k in range(1, 7)]
     spans = ((3, 2), (3, 1), (4, 2), (3, 0), (4, 1), (5, 2))
     return np.ascontiguousarray(np.column_stack([*near, *(1.0 / (near[a] - near[b]) for a, b in spans)]))
@@ -183,7 +182,7 @@ def _sums(points: _Points, breaks: F64, order_y: int) -> F64:
     return np.asarray(parts.sum(axis=0))
 
 
-@kernel
+@helper
 def _interval(x: float, table: F64, buckets: I64) -> int:
     """Return the interval of x, which lies within the outer knots."""
     last = table.shape[0] - 1
@@ -196,7 +195,7 @@ def _interval(x: float, table: F64, buckets: I64) -> int:
     return i
 
 
-@kernel
+@helper
 def _basis(x: float, row: F64, b: F64) -> None:
     """Write the four cubic basis functions at x (de Boor 1972, J. Approx. Theory 6, 50): never negative.
 
@@ -238,7 +237,7 @@ def _accumulate(x: F64, y: F64, value: F64, weight: F64, table: F64, buckets: I6
         row[row.size - 1] += 1.0
 
 
-@kernel
+@helper
 def _add_products(row: F64, b: F64, w: float) -> None:
     """Add w times the ten different products of the four basis functions."""
     w0, w1, w2, w3 = w * b[0], w * b[1], w * b[2], w * b[3]
@@ -297,7 +296,7 @@ def _factorised(matrix: F64, breaks: F64, powers: int) -> tuple[F64, NDArray[np.
 
 def _ridge(open_: NDArray[np.bool_], breaks: F64) -> F64:
     """Return the band of the penalty on second differences that touch an open coefficient."""
-    t, (size, powers) = _extended(breaks), open_.shape
+    t, (size, powers) = extended_knots(breaks), open_.shape
     greville = (t[1:-3] + t[2:-2] + t[3:-1]) / 3.0
     band = np.zeros((size * powers, 4 * powers))
     for p in range(powers):
@@ -315,7 +314,7 @@ def _evaluated(fit: SplineFit, x: ArrayLike, y: ArrayLike | None, *, variance: b
     where = float64(x)
     flat = where.ravel()
     second = np.zeros_like(flat) if y is None else float64(np.broadcast_to(np.asarray(y), where.shape)).ravel()
-    second, result = _scaled(second, fit.domain_y), np.empty(flat.size)
+    second, result = scaled_to(second, fit.domain_y), np.empty(flat.size)
     table, buckets, local = _table(fit.knots), _buckets(fit.knots), _local(fit)
 
     def work(start: int, stop: int) -> None:
@@ -390,34 +389,3 @@ def rehearse() -> None:
     evaluate(fit, x)
     variance(fit, x)
     basis([0.0, 0.5, 1.0], x)
-
-
-def fit_plain(
-    x: ArrayLike,
-    value: ArrayLike,
-    weight: ArrayLike,
-    knots: ArrayLike,
-    order_y: int = 0,
-    y: ArrayLike | None = None,
-) -> tuple[F64, F64]:
-    """Return coefficients and their covariance by dense least squares; arguments as in `fit_bspline`."""
-    design = design_plain(x, knots, order_y, y)
-    root = np.sqrt(float64(weight).ravel())
-    coef, *_ = np.linalg.lstsq(design * root[:, None], float64(value).ravel() * root, rcond=None)
-    cov = np.linalg.inv((design * root[:, None] ** 2).T @ design)
-    return float64(coef.reshape(-1, order_y + 1)), float64(cov)
-
-
-def design_plain(x: ArrayLike, knots: ArrayLike, order_y: int = 0, y: ArrayLike | None = None) -> F64:
-    """Return the dense design matrix, basis functions by the recursion of Cox and de Boor."""
-    at, t = float64(x).ravel(), _extended(float64(knots))
-    rows = [(at >= a) & ((at < b) | ((at == t[-1]) & (b == t[-1]))) & (b > a) for a, b in pairwise(t)]
-    value = np.array(rows, dtype=float)
-    for k in range(1, 4):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            up = (at - t[: -k - 1, None]) / (t[k:-1] - t[: -k - 1])[:, None] * value[:-1]
-            down = (t[k + 1 :, None] - at) / (t[k + 1 :] - t[1:-k])[:, None] * value[1:]
-        value = np.nan_to_num(up) + np.nan_to_num(down)
-    second = np.zeros_like(at) if y is None else float64(y).ravel()
-    scaled = _scaled(second, (float(second.min()), float(second.max())))
-    return np.asarray((value.T[:, :, None] * scaled[:, None, None] ** np.arange(order_y + 1)).reshape(len(at), -1))

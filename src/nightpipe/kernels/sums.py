@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.kernels.arrays import F32, F64, U8, ShapeError, flags, float32, float64, plain, same_shape
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.threads import each_strip
 
 _STRIP = 128
@@ -137,7 +138,7 @@ def _optimal(
                 rejected[x, at[k]] = 1
 
 
-@kernel
+@helper
 def _column(d: F64, v: F64, p: F64, g: F64, at: NDArray[np.int64], choice: F64) -> tuple[int, float, float, float]:
     """Return pixels kept, flux, variance, chi2; the arrays are rearranged, rejected pixels last."""
     kept = d.size
@@ -160,7 +161,7 @@ def _column(d: F64, v: F64, p: F64, g: F64, at: NDArray[np.int64], choice: F64) 
     return kept, flux, square, chi
 
 
-@kernel
+@helper
 def _swap(d: F64, v: F64, p: F64, g: F64, at: NDArray[np.int64], a: int, b: int) -> None:
     d[a], d[b] = d[b], d[a]
     v[a], v[b] = v[b], v[a]
@@ -169,7 +170,7 @@ def _swap(d: F64, v: F64, p: F64, g: F64, at: NDArray[np.int64], a: int, b: int)
     at[a], at[b] = at[b], at[a]
 
 
-@kernel
+@helper
 def _weighted(d: F64, v: F64, p: F64, g: F64, flux: float) -> tuple[float, float, float]:
     """Return flux, variance, chi2 by weights that follow the flux until it stands still."""
     above = below = chi = 0.0
@@ -187,21 +188,21 @@ def _weighted(d: F64, v: F64, p: F64, g: F64, flux: float) -> tuple[float, float
     return flux, 1.0 / below, chi
 
 
-@kernel
+@helper
 def _least_absolute(d: F64, v: F64, p: F64) -> float:
     """Return the flux that minimises sum(|d - f p| / sqrt(v)): the median of d/p weighted by p / sqrt(v)."""
-    ratio = d / p
-    order = np.argsort(ratio)
+    low = high = d[0] / p[0]
     total = 0.0
     for k in range(d.size):
-        total += p[k] / np.sqrt(v[k])
-    run = 0.0
-    for k in range(d.size):
-        weight = p[order[k]] / np.sqrt(v[order[k]])
-        if run + weight >= 0.5 * total:
-            return ratio[order[k]]
-        run += weight
-    return ratio[order[d.size - 1]]
+        low, high = min(low, d[k] / p[k]), max(high, d[k] / p[k])
+        total += p[k] / math.sqrt(v[k])
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = 0.0
+        for k in range(d.size):
+            above += p[k] / math.sqrt(v[k]) if d[k] > middle * p[k] else 0.0
+        low, high = (middle, high) if above > 0.5 * total else (low, middle)
+    return 0.5 * (low + high)
 
 
 @kernel
