@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from nightpipe.api.reduce import reduce as reduce
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "reduce"]
@@ -14,7 +12,5 @@ __all__ = ["__version__", "reduce"]
 def __getattr__(name: str) -> Any:
     """Import `reduce` when it is first used, so that importing the package costs nothing."""
     if name == "reduce":
-        from nightpipe.api.reduce import reduce  # noqa: PLC0415
-
-        return reduce
+        return import_module("nightpipe.api.reduce").reduce
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

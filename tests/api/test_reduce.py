@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import toys
 
+from builders import toys
 from nightpipe.api.decide import decide
 from nightpipe.api.inspect import described, reasons
 from nightpipe.api.products import load_models
@@ -280,9 +280,8 @@ def test_a_set_of_files_retypes_by_tag(raw, out):
 
 def test_progress_is_told_once_a_node(raw, out):
     told = []
-    reduce_with(
-        toys.BOOK, raw, Request(out, figures=False, workers=1), lambda done, total, outcome: told.append((done, total, outcome.node.id))
-    )
+    request = Request(out, figures=False, workers=1)
+    reduce_with(toys.BOOK, raw, request, lambda done, total, outcome: told.append((done, total, outcome.node.id)))
     assert [one[0] for one in told] == list(range(1, len(told) + 1))
     assert told[-1][0] == told[-1][1]
 

@@ -180,9 +180,7 @@ def plan(night: Night, builder: Builder) -> None:
             caveats=biases.caveats,
             reasons=biases.reasons,
         )
-        parts = builder.node(
-            "measure", inputs={"frame": cleaned["frame"]}, exposure=exposure, target=exposure.target
-        )
+        parts = builder.node("measure", inputs={"frame": cleaned["frame"]}, exposure=exposure, target=exposure.target)
         targets.setdefault(exposure.target, []).append(parts["parts"])
     for target, groups in targets.items():
         folder = target.replace(" ", "_")
@@ -198,7 +196,9 @@ def plan(night: Night, builder: Builder) -> None:
 BOOK = Book((bias, clean, measure, gather), plan, "builders.toys:BOOK")
 
 
-def write_frame(folder: Path, name: str, kind: str, *, target: str = "", hours: float = 0.0, level: float = 100.0, **cards):
+def write_frame(
+    folder: Path, name: str, kind: str, *, target: str = "", hours: float = 0.0, level: float = 100.0, **cards
+):
     """Write one toy raw frame and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     hdu = fits.PrimaryHDU(np.full((12, 16), level, np.float32))

@@ -3,12 +3,13 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from builders import toys
 
+from builders import toys
+from nightpipe.api.settings import flattened, parse_assignment, read_settings, set_layer
 from nightpipe.api.settings_file import settings_text
 from nightpipe.base.errors import ConfigError
 from nightpipe.engine.config import Layer, Vocabulary, resolve, step_values
-from nightpipe.engine.settings import flattened, parse_assignment, read_settings, set_layer, toml_value
+from nightpipe.engine.plain import toml_value
 
 
 def values(settings):
@@ -42,7 +43,11 @@ def test_parameters_of_other_recipes_are_passed_over():
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("Subtract.ofset", "Subtract.offset"), ("subtract.offset", "Subtract.offset"), ("Avrage.weight", "Average.weight")],
+    [
+        ("Subtract.ofset", "Subtract.offset"),
+        ("subtract.offset", "Subtract.offset"),
+        ("Avrage.weight", "Average.weight"),
+    ],
 )
 def test_an_unknown_name_fails_with_what_comes_nearest(name, advice):
     with pytest.raises(ConfigError, match=advice):
@@ -121,7 +126,7 @@ def test_settings_that_are_not_settings_are_refused(tmp_path, text):
 
 
 def test_toml_values_come_back():
-    for value in (True, 3, 2.5, "a \"b\"", [1, 2], ["x"]):
+    for value in (True, 3, 2.5, 'a "b"', [1, 2], ["x"]):
         assert tomllib.loads(f"x = {toml_value(value)}")["x"] == value
 
 

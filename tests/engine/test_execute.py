@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from builders import toys
 
+from builders import toys
 from nightpipe.base.errors import StoreError
 from nightpipe.engine.decisions import Decisions, make
 from nightpipe.engine.execute import State

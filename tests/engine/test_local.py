@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from builders import toys
 
+from builders import toys
 from nightpipe.base.errors import LockedError
 from nightpipe.engine.decisions import Decisions, make
 from nightpipe.engine.execute import State
@@ -103,7 +103,8 @@ with locked(out / ".nightpipe"):
     decisions = []
     if {stuck}:
         exposure = scan([raw]).named("s11")
-        decisions = [make(exposure, "Trouble.what", "wait", "t", "me"), make(exposure, "Trouble.marker", str(marker), "t", "me")]
+        wishes = {{"what": "wait", "marker": str(marker)}}
+        decisions = [make(exposure, "Trouble." + name, value, "t", "me") for name, value in wishes.items()]
     pool = Processes(2)
     outcomes = toys.run_night(raw, out, pool=pool, decisions=Decisions(decisions))
     sys.stdout.write(" ".join(toys.ran(outcomes)))

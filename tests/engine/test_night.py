@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from builders import toys
 
+from builders import toys
 from nightpipe.base.errors import ConfigError, PlanError
 from nightpipe.engine.decisions import Decisions, make
 from nightpipe.engine.night import scan

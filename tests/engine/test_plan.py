@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from builders import toys
 
+from builders import toys
 from nightpipe.base.errors import ConfigError, PlanError
 from nightpipe.engine.builder import Builder, Wishes
 from nightpipe.engine.config import Layer

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nightpipe.api.products import product_files
+from nightpipe.api.settings import parse_assignment
 from nightpipe.api.summary import FILE
 from nightpipe.base.errors import ConfigError
 from nightpipe.engine import decisions
@@ -16,7 +17,6 @@ from nightpipe.engine.builder import Book
 from nightpipe.engine.config import Vocabulary, near, validated
 from nightpipe.engine.decisions import Decision, is_about_steps
 from nightpipe.engine.night import frame_type, scan
-from nightpipe.engine.settings import parse_assignment
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from nightpipe.api.logs import write_log
 from nightpipe.api.metrics import target_metrics
 from nightpipe.api.products import Product, Publisher, human_products
 from nightpipe.api.reduction import Reduction, Target, exposures_of, status_of, targets_of
+from nightpipe.api.settings import read_settings, set_layer
 from nightpipe.api.summary import summary_of, write_summary
 from nightpipe.api.table import read_edits
 from nightpipe.base.errors import PlanError
@@ -27,7 +28,6 @@ from nightpipe.engine.lock import locked
 from nightpipe.engine.memory import cpu_seconds
 from nightpipe.engine.night import Night, scan
 from nightpipe.engine.plan import Node, Plan
-from nightpipe.engine.settings import read_settings, set_layer
 from nightpipe.engine.store import HIDDEN, Store, writing
 
 BUDGET = 20e9
@@ -196,9 +196,7 @@ def _execute(
     status = status_of(outcomes.values(), targets, exposures)
     belonging = {id(product) for target in targets for product in target.products}
     calibrations = tuple(one for group in products.values() for one in group if id(one) not in belonging)
-    return Reduction(
-        request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing, request.who
-    )
+    return Reduction(request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing, request.who)
 
 
 def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
@@ -246,8 +244,8 @@ def _logged(target: Target, reduction: Reduction) -> Target:
     leaf = next(
         node for node in reversed(reduction.plan.nodes) if (node.target, node.label) == (target.name, target.label)
     )
-    folder = target.products[0].path.parent if target.products else reduction.out / target.label
-    path = write_log(folder / f"{target.label}.log", f"{target.name}: {target.label}", reduction.lineage(leaf.id))
+    name = next(iter(leaf.publish.values()), leaf.id.replace(":", "_"))
+    path = write_log(reduction.out / f"{name}.log", f"{target.name}: {target.label}", reduction.lineage(leaf.id))
     return replace(target, log=path)
 
 

@@ -163,7 +163,7 @@ def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: s
         instrument=exposure.instrument,
         setup=exposure.setup.label(),
         state=state,
-        caveats=merged(*(one.caveats for one in about)),
+        caveats=merged(*(one.caveats for one in about or reading)),
         reason=reason,
         sha256=exposure.sha256,
     )

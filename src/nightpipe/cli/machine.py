@@ -27,7 +27,7 @@ def simulate(
     ] = None,
 ) -> None:
     """Write a raw night with the instrument's own headers, and beside it what is true of it."""
-    from nightpipe.engine.settings import parse_assignment
+    from nightpipe.api.settings import parse_assignment
     from nightpipe.simulate.night import write_night
 
     truth = write_night(instrument, out, seed=seed, **dict(parse_assignment(text) for text in options or ()))

@@ -37,8 +37,9 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> str:
-    from nightpipe.cli.main import app
     from typer.main import get_command
+
+    from nightpipe.cli.main import app
 
     parts = [_NOTE, "# Commands\n"]
     for path, command in _walk(get_command(app), "nightpipe"):

@@ -107,10 +107,13 @@ def _inputs(refs: Iterable[Any]) -> str:
 
 
 def reason_lines(reasons: Iterable[Reason]) -> Iterator[str]:
-    """Return why calibrations were taken and refused, candidates with the same reason on one line."""
-    groups: dict[tuple[str, bool, str], list[str]] = {}
+    """Return why calibrations were taken and refused, candidates alike but for their age on one line."""
+    groups: dict[tuple[str, bool, str], list[tuple[str, str]]] = {}
     for one in reasons:
-        groups.setdefault((one.kind, one.taken, one.text), []).append(one.candidate)
-    for (kind, taken, text), names in groups.items():
+        what, _, when = one.text.rpartition(", ") if one.taken else (one.text, "", "")
+        groups.setdefault((one.kind, one.taken, what), []).append((one.candidate, when))
+    for (kind, taken, what), members in groups.items():
+        names, times = [name for name, _ in members], list(dict.fromkeys(when for _, when in members if when))
         shown = ", ".join(names) if len(names) < 4 else f"{names[0]} ... {names[-1]} ({len(names)})"
-        yield f"{kind} {'taken' if taken else 'refused'}: {shown}: {text}"
+        when = f", {times[0]}" if len(times) == 1 else f", {times[0]} to {times[-1]}" if times else ""
+        yield f"{kind} {'taken' if taken else 'refused'}: {shown}: {what}{when}"

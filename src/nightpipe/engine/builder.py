@@ -139,7 +139,7 @@ class Builder:
             label=label,
             caveats=merged(caveats, self.night.frame(exposure).caveats if exposure else ()),
             reasons=tuple(reasons),
-            publish=dict(publish or {}),
+            publish=_human(publish),
         )
         self._nodes[identifier] = node
         self._same[identity] = identifier
@@ -188,7 +188,7 @@ class Builder:
         changes = {
             "caveats": merged(node.caveats, caveats),
             "reasons": tuple(dict.fromkeys((*node.reasons, *reasons))),
-            "publish": node.publish | dict(publish or {}),
+            "publish": node.publish | _human(publish),
         }
         self._nodes[identifier] = Node(**{**vars(node), **changes})
         return self._nodes[identifier]
@@ -239,3 +239,8 @@ class Builder:
         for decision in self.wishes.decisions.standing:
             if decision.exposure not in names and decision.parameter != "Frame.use":
                 self.note(f"the decision on {decision.exposure} ({decision.parameter}) met no frame of this night")
+
+
+def _human(publish: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the human names without what shells and web pages stumble over."""
+    return {output: re.sub(r"[^\w.+/-]+", "", name) for output, name in (publish or {}).items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 from nightpipe.base.errors import ConfigError, StoreError
 from nightpipe.engine.config import FRAME_NAMES, Layer, Vocabulary, parse_name
-from nightpipe.engine.settings import toml_value
+from nightpipe.engine.plain import toml_value
 from nightpipe.model.exposure import Exposure, FrameType
 
 FILE = "decisions.toml"

@@ -76,19 +76,11 @@ def execute(plan: Plan, book: Book, store: Store, pool: Pool, watch: Watcher | N
 
 def pending(plan: Plan, book: Book, store: Store) -> int:
     """Return how many nodes would have to be run, as far as can be told before running any."""
-    return len(plan.nodes) - len(Execution(plan, book, store, NoRoom(), _unwatched).run())
+    return len(plan.nodes) - len(Execution(plan, book, store, InLine(places=0), _unwatched).run())
 
 
 def _unwatched(_outcome: Outcome) -> None:
     """Nobody looks."""
-
-
-class NoRoom(InLine):
-    """A pool that takes nothing."""
-
-    def room(self) -> int:
-        """Return that nothing would start."""
-        return 0
 
 
 class Execution:

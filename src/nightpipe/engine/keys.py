@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from nightpipe.base.recipe import Recipe
@@ -44,20 +44,10 @@ def digest(value: Any) -> str:
 @lru_cache(maxsize=32)
 def data_digest(folder: str) -> str:
     """Return the hash of a folder of packaged reference data: names and contents of all files below it."""
+    root = Path(str(resources.files("nightpipe") / "data"))
     total = hashlib.sha256()
-    for name, file in sorted(_files(resources.files("nightpipe") / "data" / folder, folder)):
-        total.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    for file in sorted((root / folder).rglob("[!._]*")):
+        if file.is_file():
+            name = file.relative_to(root).as_posix()
+            total.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()[:LENGTH]
-
-
-def _files(folder: Traversable, name: str) -> list[tuple[str, Traversable]]:
-    if not folder.is_dir():
-        return []
-    found: list[tuple[str, Traversable]] = []
-    for item in folder.iterdir():
-        below = f"{name}/{item.name}"
-        if item.is_dir():
-            found += _files(item, below)
-        elif not item.name.startswith((".", "__")):
-            found.append((below, item))
-    return found

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import nightpipe
 from nightpipe.base.errors import StoreError
 from nightpipe.engine.decisions import Decision
-from nightpipe.engine.settings import toml_value
+from nightpipe.engine.plain import toml_value
 from nightpipe.engine.store import HIDDEN
 from nightpipe.io.raw import checksum
 

@@ -44,16 +44,17 @@ class Pool(Protocol):
 class InLine:
     """Runs tasks in this process: for small plans and for debugging."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
         self._tasks: deque[Task] = deque()
+        self._places = places
 
     def submit(self, task: Task) -> None:
         """Take a task."""
         self._tasks.append(task)
 
     def room(self) -> int:
-        """Return whether nothing waits."""
-        return 1 - len(self._tasks)
+        """Return how many tasks may still wait."""
+        return self._places - len(self._tasks)
 
     def results(self) -> Iterator[tuple[Task, dict[str, Any]]]:
         """Run what waits."""

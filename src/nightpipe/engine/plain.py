@@ -43,6 +43,15 @@ def canonical(value: Any) -> str:
     return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+def toml_value(value: Any) -> str:
+    """Return a value as TOML writes it; no value is the text ``none``."""
+    if value is None:
+        return '"none"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    return json.dumps(value)
+
+
 @lru_cache(maxsize=64)
 def _fields(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)

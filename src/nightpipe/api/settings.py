@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -69,12 +68,3 @@ def parse_value(text: str) -> Any:
 def set_layer(assignments: Iterable[str], origin: str = "command line") -> Layer:
     """Return the layer of all ``--set`` options."""
     return Layer(origin, dict(parse_assignment(text) for text in assignments))
-
-
-def toml_value(value: Any) -> str:
-    """Return a value as TOML writes it; no value is the text ``none``."""
-    if value is None:
-        return '"none"'
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    return json.dumps(value)
