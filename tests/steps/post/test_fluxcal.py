@@ -94,6 +94,7 @@ def test_filters_by_their_names():
     assert cut_on("GG385") == 3850.0
     assert cut_on("WG345 356_LP") == 3450.0
     assert cut_on("356_LP") == 3560.0
+    assert cut_on("4020longpass") == 4020.0
     assert cut_on("r_SDSS 618_148") == 0.0
     assert cut_on("") == 0.0
 

@@ -128,6 +128,7 @@ def _origin(response: Response | None, extinction: Extinction | None) -> dict[st
     origin: dict[str, Scalar] = {"extinction": "none" if extinction is None else extinction.site}
     if response is not None:
         origin |= {"response": ", ".join(response.standards), "response_source": response.source}
+        origin["response_error"] = float(np.median(response.error))
     return origin
 
 
@@ -145,6 +146,9 @@ def second_order_limit(spectrum: Spectrum) -> float:
 
 
 def cut_on(name: str) -> float:
-    """Return the wavelength [Angstrom] at which a long-pass filter such as GG385, OG515 or ``356_LP`` opens, or 0."""
-    glass = re.search(r"(?i)\b(?:WG|GG|OG|RG)[ _-]?(\d{3})\b", name) or re.search(r"(?i)(\d{3})_?LP", name)
-    return 10.0 * float(glass[1]) if glass else 0.0
+    """Return the wavelength [Angstrom] at which a long-pass filter opens, or 0: GG385, ``356_LP``, ``4020longpass``."""
+    glass = re.search(r"(?i)\b(?:WG|GG|OG|RG)[ _-]?(\d{3})\b", name)
+    found = glass or re.search(r"(?i)(\d{3,4})[ _-]?(?:LP|long[ _-]?pass)", name)
+    if found is None:
+        return 0.0
+    return float(found[1]) * (10.0 if len(found[1]) == 3 else 1.0)
