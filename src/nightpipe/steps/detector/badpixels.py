@@ -58,9 +58,11 @@ class BadPixels(Step):
         found = np.zeros(frame.shape, dtype=np.bool_)
         for axis in (0, 1):
             rest = frame.data - _along(frame.data, self.size, axis=1 - axis)
-            found |= np.abs(rest) > self.hot * max(float(mad_std(rest)), 1e-6)
+            scale = max(float(mad_std(rest)), 1e-6)
+            found |= np.abs(rest) > self.hot * scale
             middle = np.median(rest, axis=axis)
-            found |= np.expand_dims(np.abs(middle) > self.hot * max(float(mad_std(middle)), 1e-6), axis)
+            error = max(float(mad_std(middle)), 1.25 * scale / np.sqrt(rest.shape[axis]))
+            found |= np.expand_dims(np.abs(middle) > self.hot * error, axis)
         return np.asarray(found & frame.good)
 
     def _unsteady(self, one: Frame, two: Frame) -> Bools:
