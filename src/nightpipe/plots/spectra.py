@@ -107,7 +107,8 @@ def _spectrum_title(product: Spectrum) -> str:
     where = f"{exposure.instrument} {exposure.setup.label()}, {exposure.start[:16]}" if exposure else ""
     snr = product.meta.get("snr_median", product.meta.get("snr", ""))
     quality = f", S/N {snr:.1f}" if isinstance(snr, float) else ""
-    return f"{product.name}   {where}{quality}"
+    target = f"{exposure.target} {product.name}" if exposure else product.name
+    return f"{target}   {where}{quality}"
 
 
 def _mark_atmosphere(axis: Axes) -> None:
