@@ -23,13 +23,17 @@ SCIENCE_ONLY = ("no-flat", "no-standard", "no-arc", "no-bias")
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    out = tmp_path_factory.mktemp("sprat")
-    write_night("sprat", out, seed=4)
+    out = tmp_path_factory.mktemp("sprat") / "raw"
+    assert write_night("sprat", out, seed=4) == beside(out)
     return out
 
 
+def beside(out):
+    return out.with_name(f"{out.name}-truth")
+
+
 def facts(out, arm="sprat"):
-    return json.loads((out / "truth" / f"{arm}.json").read_text())
+    return json.loads((beside(out) / f"{arm}.json").read_text())
 
 
 def of_type(out, kind, arm="sprat"):
@@ -39,7 +43,7 @@ def of_type(out, kind, arm="sprat"):
 def test_every_exposure_has_its_truth(night):
     files = {path.name for path in night.glob("*.fits")}
     assert files == {item["file"] for item in facts(night)["exposures"]}
-    assert all((night / "truth" / name).exists() for name in files)
+    assert all((beside(night) / name).exists() for name in files)
 
 
 def test_truth_says_what_the_header_hides(night):
@@ -52,7 +56,7 @@ def test_the_arc_in_the_raw_frame_is_where_the_truth_puts_it(night):
     name = of_type(night, "arc")[0]["file"]
     frame = load(night / name)
     x0, x1, y0, y1 = frame.detector.amplifiers[0].data
-    with fits.open(night / "truth" / name) as hdus, fits.open(night / "truth" / "sprat-1x1.fits") as setup:
+    with fits.open(beside(night) / name) as hdus, fits.open(beside(night) / "sprat-1x1.fits") as setup:
         even = hdus["EVEN"].data.astype(float) * setup["SLIT"].data * setup["PIXELS"].data
         good = setup["BAD"].data == 0
         wave, lines = hdus["WAVE"].data, hdus["LINES"].data
@@ -76,7 +80,7 @@ def test_counts_in_the_raw_frame_are_those_of_the_truth(night):
     gain = facts(night)["setups"]["sprat-1x1"]["amplifiers"][0]["gain"]
     x0, x1, y0, y1 = frame.detector.amplifiers[0].data
     image = frame.data[y0:y1, x0:x1] * gain
-    with fits.open(night / "truth" / item["file"]) as hdus:
+    with fits.open(beside(night) / item["file"]) as hdus:
         star, even = hdus["OBJECT1"].data, hdus["EVEN"].data
     centre = int(np.median(star["Y"]))
     rows = slice(centre - 40, centre + 41)
@@ -126,7 +130,7 @@ def test_a_dead_lamp_has_no_lines_and_a_bright_one_saturates(tmp_path):
 def test_a_star_off_the_slit_is_gone(tmp_path):
     write_night("sprat", tmp_path, faults=("star-off-slit", "no-flat", "no-standard"), **QUICK)
     name = of_type(tmp_path, "science")[0]["file"]
-    with fits.open(tmp_path / "truth" / name) as hdus:
+    with fits.open(beside(tmp_path) / name) as hdus:
         assert np.nanmax(hdus["OBJECT1"].data["PASSED"]) < 0.01
 
 
@@ -139,13 +143,13 @@ def test_mixed_binning_bins_one_exposure_otherwise(tmp_path):
 @pytest.mark.parametrize(("target", "objects"), [("blank", 0), ("galaxy", 1)])
 def test_targets(tmp_path, target, objects):
     write_night("sprat", tmp_path, target=target, faults=SCIENCE_ONLY, **QUICK)
-    with fits.open(tmp_path / "truth" / of_type(tmp_path, "science")[0]["file"]) as hdus:
+    with fits.open(beside(tmp_path) / of_type(tmp_path, "science")[0]["file"]) as hdus:
         assert sum(hdu.name.startswith("OBJECT") for hdu in hdus) == objects
 
 
 def test_a_neighbour_stands_beside_the_target(tmp_path):
     write_night("sprat", tmp_path, neighbour=True, faults=SCIENCE_ONLY, **QUICK)
-    with fits.open(tmp_path / "truth" / of_type(tmp_path, "science")[0]["file"]) as hdus:
+    with fits.open(beside(tmp_path) / of_type(tmp_path, "science")[0]["file"]) as hdus:
         apart = np.median(hdus["OBJECT2"].data["Y"] - hdus["OBJECT1"].data["Y"]) * 0.44
         assert apart == pytest.approx(7.5, abs=0.2)
 
@@ -155,6 +159,7 @@ def test_unknown_names_are_told_with_those_that_are_known(tmp_path):
         write_night("hubble", tmp_path)
     with pytest.raises(ConfigError, match="seeing"):
         write_night("sprat", tmp_path, seing=1.0)
+    assert checked({"faults": "no-arc,no-flat", "binning": "2x2"}).binning == (2, 2)
     assert arms("dbsp") == ("dbsp_blue", "dbsp_red")
     assert arms("Kast-Blue") == ("kast_blue",)
 

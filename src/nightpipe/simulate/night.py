@@ -26,15 +26,18 @@ from nightpipe.simulate.schedule import Fault, NightOptions, Shot, probe, schedu
 
 
 def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) -> Path:
-    """Write a raw night into `out` and return the folder ``truth`` in it.
+    """Write a raw night into `out`, its truth into a folder beside it (``OUT-truth``), and return the latter.
+
+    The truth lies beside and not within, so that a reduction of `out` finds raw frames only.
 
     `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written. `options` are the
     fields of `NightOptions`. Raises `ConfigError` for an unknown instrument or option.
     """
     asked = checked(options)
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / "truth"
-    folder.mkdir(exist_ok=True)
+    out = out.resolve()
+    folder = out.with_name(f"{out.name}-truth")
+    for place in (out, folder):
+        place.mkdir(parents=True, exist_ok=True)
     for arm in arms(instrument):
         _write_arm(arm, out, folder, seed, asked)
     return folder

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nightpipe.io.references import find_standard
 from nightpipe.model.exposure import FrameType, Site
@@ -54,6 +54,18 @@ class NightOptions(BaseModel):
     cosmics: bool = True
     clouds: float = Field(1.0, gt=0.0, le=1.0)
     faults: tuple[Fault, ...] = ()
+
+    @field_validator("faults", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Let a command line give several faults in one word."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("binning", mode="before")
+    @classmethod
+    def _pair(cls, value: object) -> object:
+        """Let a command line give a binning as ``1x2``."""
+        return tuple(int(part) for part in value.split("x")) if isinstance(value, str) and "x" in value else value
 
 
 @dataclass(frozen=True)
