@@ -1,0 +1,70 @@
+"""Time and compare the kernels with what people use today; peers that are not installed are left out.
+
+``python bench/run.py [SUBJECT ...] [--small]`` prints CPU seconds (best of three, all threads) and the ratio to nightpipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SUBJECTS = ("combining", "cosmics", "splines", "sums", "fits", "resampling")
+
+
+@dataclass
+class Table:
+    """Rows of one subject: name, CPU seconds, remark."""
+
+    title: str
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    def time(self, name: str, call: Callable[[], Any], remark: str = "", *, needs: str = "", repeat: int = 3) -> Any:
+        """Time a call, or leave it out where the package `needs` is absent; return its result."""
+        if needs and importlib.util.find_spec(needs) is None:
+            return None
+        best, result = float("inf"), None
+        for _ in range(repeat):
+            start = time.process_time()
+            result = call()
+            best = min(best, time.process_time() - start)
+        self.rows.append((name, best, remark))
+        return result
+
+    def note(self, remark: str) -> None:
+        """Add words to the last row."""
+        name, seconds, before = self.rows[-1]
+        self.rows[-1] = (name, seconds, f"{before} {remark}".strip())
+
+    def show(self) -> None:
+        """Print the rows with their ratio to the first."""
+        print(f"\n{self.title}\n{'':32s}{'cpu s':>9s}{'ratio':>9s}")
+        for name, seconds, remark in self.rows:
+            print(f"{name:32s}{seconds:9.4f}{seconds / self.rows[0][1]:9.1f}  {remark}")
+
+
+def main() -> None:
+    """Run the subjects named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], default=[])
+    parser.add_argument("--small", action="store_true", help="small images: a minute in all")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    from nightpipe import kernels
+
+    print("compiled or loaded:", ", ".join(f"{name} {s:.1f} s" for name, s in kernels.warm().items()))
+    for subject in options.subjects or SUBJECTS:
+        importlib.import_module(subject).run(Table, small=options.small)
+
+
+if __name__ == "__main__":
+    main()
