@@ -49,7 +49,13 @@ class Scene:
     nx: int = 240
     ny: int = 80
     sky: float = 60.0
-    lines: tuple[tuple[float, float], ...] = ((41.3, 3000.0), (77.8, 400.0), (120.4, 9000.0), (171.1, 1200.0), (176.0, 800.0))
+    lines: tuple[tuple[float, float], ...] = (
+        (41.3, 3000.0),
+        (77.8, 400.0),
+        (120.4, 9000.0),
+        (171.1, 1200.0),
+        (176.0, 800.0),
+    )
     line_fwhm: float = 2.2
     tilt: float = 0.8
     bow: float = 0.3
@@ -97,9 +103,7 @@ def build(scene: Scene | None = None, seed: int = 1) -> Built:
         mask[hit] = 1
         data[hit] = 1e5 * rng.random(int(hit.sum()))
     var = np.maximum(data, 0) + scene.read_noise**2
-    frame = Frame(
-        data.astype(np.float32), var.astype(np.float32), mask, "electron", exposure(scene), detector(scene)
-    )
+    frame = Frame(data.astype(np.float32), var.astype(np.float32), mask, "electron", exposure(scene), detector(scene))
     return Built(frame, wavelengths(scene), slit(scene), truth, scene)
 
 

@@ -30,6 +30,11 @@ class NoiseLaw:
         """Return the variance of pixels that receive `light` (ny, nx) on average."""
         return np.asarray(self.floor + self.slope * np.maximum(light, 0.0) + self.flat * np.square(light))
 
+    def rows(self, cut: slice) -> NoiseLaw:
+        """Return the law of some rows."""
+        floor, slope, flat = (part[cut] if len(part) > 1 else part for part in (self.floor, self.slope, self.flat))
+        return NoiseLaw(floor, slope, flat)
+
 
 def law_from_counts(data: NDArray[np.float32], var: NDArray[np.float32], good: NDArray[np.bool_]) -> NoiseLaw:
     """Return how `var` was made from the counts `data`, row by row, where nobody kept the parts apart.

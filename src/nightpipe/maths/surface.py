@@ -1,8 +1,8 @@
-"""Least-squares surfaces: a cubic B-spline along u whose coefficients are polynomials in v, with a penalty of one's choice.
+"""Least-squares surfaces: a cubic B-spline along u whose coefficients are polynomials in v, with a penalty.
 
-``S(u, v) = sum_jk c_jk B_j(u) v^k``. It serves the sky (u along the dispersion, v along the slit) and the profile of a star (u
-along the slit from its trace, v along the dispersion). The normal equations are banded, so a fit costs the pixels
-once and little else (de Boor 2001, A Practical Guide to Splines, ch. XIV).
+``S(u, v) = sum_jk c_jk B_j(u) v^k``. It serves the sky (u along the dispersion, v along the slit) and the profile of a
+star (u along the slit from its trace, v along the dispersion). The normal equations are banded, so a fit costs the
+pixels once and little else (de Boor 2001, A Practical Guide to Splines, ch. XIV).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ DOMAIN = (-1.0, 1.0)
 class Surface:
     """A fitted surface: `breaks` (n + 1) along u, `coef` (n + 3, order + 1).
 
-    `cov` ((n + 3) (order + 1), 4 (order + 1)) is the band of the covariance of the flattened coefficients, ``cov[j, d]``
-    that of j - d and j; or None.
+    `cov` ((n + 3) (order + 1), 4 (order + 1)) is the band of the covariance of the flattened coefficients,
+    ``cov[j, d]`` that of j - d and j; or None.
     """
 
     breaks: FloatArray

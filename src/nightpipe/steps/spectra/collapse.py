@@ -35,6 +35,11 @@ class Residual:
         """Return the variance with `light` (ny, nx) of objects on top of the sky."""
         return self.var if self.law is None else self.law.variance(self.sky + np.maximum(light, 0.0))
 
+    def rows(self, cut: slice) -> Residual:
+        """Return some rows."""
+        law = None if self.law is None else self.law.rows(cut)
+        return Residual(self.data[cut], self.sky[cut], self.var[cut], self.ok[cut], law, self.inside[cut])
+
 
 def residual(frame: Frame, sky: SkyModel, inside: Mask) -> Residual:
     """Return the frame less its sky, with the variance that the sky's model predicts.
@@ -45,9 +50,18 @@ def residual(frame: Frame, sky: SkyModel, inside: Mask) -> Residual:
     data = frame.data.astype(np.float64) - model
     ok = frame.good & inside
     if sky.method == "nod":
-        return Residual(data, model, frame.var.astype(np.float64) + sky.var, ok & sky.used, None, inside)
+        var = frame.var.astype(np.float64) + sky.var
+        if sky.modes is not None:  # they are common to a column, and counted there
+            var -= np.sum(sky.modes.astype(np.float64) ** 2, axis=0)
+        return Residual(data, model, var, ok & sky.used, None, inside)
     law = noise_law(frame)
     return Residual(data, model, law.variance(model), ok, law, inside)
+
+
+def row_range(mask: Mask) -> slice:
+    """Return the rows from the first to the last that hold anything."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
-"""Optimal extraction, column by column, of one source or of several that overlap (Horne 1986; Hynes 2002 for blends)."""
+"""Optimal extraction, column by column, of one source or several that overlap (Horne 1986; blends: Hynes 2002)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.robust_run import running_median
-from nightpipe.steps.spectra.collapse import Residual
+from nightpipe.steps.spectra.collapse import Residual, row_range
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -16,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ColumnRules:
-    """`clip` [sigma] for outliers, `profile_error` the share by which profiles may be wrong, `rounds`, `smooth` columns."""
+    """`clip` [sigma] for outliers, `profile_error` the share by which profiles may err, `rounds`, `smooth` columns."""
 
     clip: float
     profile_error: float
@@ -46,6 +47,23 @@ def fit_columns(light: Residual, profiles: Array, rules: ColumnRules) -> ColumnF
 
     Weights come from smoothed fluxes: made from the column's own, they would prefer whatever fluctuated downwards.
     """
+    cut = row_range(profiles.max(axis=0) > 0)
+    return _embedded(_fitted(light.rows(cut), profiles[:, cut], rules), cut, light.data.shape)
+
+
+def _embedded(fit: ColumnFit, cut: slice, shape: tuple[int, ...]) -> ColumnFit:
+    """Put the fit of some rows back among the others, which take no part."""
+
+    def full(part: NDArray[Any]) -> NDArray[Any]:
+        whole = np.zeros((*part.shape[:-2], *shape), dtype=part.dtype)
+        whole[..., cut, :] = part
+        return whole
+
+    arrays = {name: full(getattr(fit, name)) for name in ("ok", "combine", "model", "var")}
+    return replace(fit, **arrays)
+
+
+def _fitted(light: Residual, profiles: Array, rules: ColumnRules) -> ColumnFit:
     ok = light.ok & (light.var > 0)
     within = profiles.max(axis=0) > 0
     ok &= within
@@ -54,7 +72,7 @@ def fit_columns(light: Residual, profiles: Array, rules: ColumnRules) -> ColumnF
     for _ in range(rules.rounds):
         var = light.variance(_light(_steady(fit, rules.smooth), profiles))
         fit = _solved(light, profiles, ok, var)
-        worst = _worst(light, fit, profiles, rules)
+        worst = _worst(light, fit, rules)
         if not worst.any():
             break
         ok = ok & ~worst
@@ -116,7 +134,7 @@ def _inverted(matrix: Array) -> tuple[Array, Mask]:
     return np.where(solved[:, None, None], np.linalg.inv(safe), 0.0), solved
 
 
-def _worst(light: Residual, fit: ColumnFit, profiles: Array, rules: ColumnRules) -> Mask:
+def _worst(light: Residual, fit: ColumnFit, rules: ColumnRules) -> Mask:
     """Return the worst pixel of each column, where it exceeds the tolerance.
 
     Noise is that of the fitted light, or of the smoothed one where that is more; profiles may be wrong by a share.

@@ -58,8 +58,8 @@ class _Peak:
 def detect(coarse: Chunks, fine: Chunks, shape: Poly1, rules: Rules) -> tuple[Found, ...]:
     """Return the objects, the brightest first.
 
-    `coarse` chunks are searched, `fine` ones traced; `shape` is the slit's own course, zero at the middle column. Once an
-    object is found, its light (the lower of the two halves of its profile, mirrored) is taken away, a share of it is
+    `coarse` chunks are searched, `fine` ones traced; `shape` is the slit's own course, zero at the middle column. Once
+    an object is found, its light (the lower of the two halves of its profile, mirrored) is taken away, a share of it is
     added to the noise, and the search goes on.
     """
     found: list[Found] = []
@@ -124,7 +124,7 @@ def aligned(chunks: Chunks, noise: Array, course: Poly1) -> tuple[Array, Array]:
 
 def matched(value: Array, error: Array, width: float) -> Array:
     """Return the signal-to-noise ratio of a Gaussian of `width` FWHM [pixel] centred on every row."""
-    half = int(math.ceil(1.5 * width))
+    half = math.ceil(1.5 * width)
     kernel = gaussian(np.arange(-half, half + 1), width)
     weight = np.where(np.isfinite(error), 1.0 / error**2, 0.0)
     top = np.convolve(weight * value, kernel, mode="full")[half : half + len(value)]
@@ -141,7 +141,9 @@ def empirical_scale(chunks: Chunks, noise: Array, shape: Poly1, rules: Rules) ->
     """
     value, error = aligned(chunks, noise, shape)
     known = np.isfinite(error)
-    scales = [_excess(matched(value, error, width)[known], width) for width in rules.widths[: len(rules.widths) // 2 + 1]]
+    scales = [
+        _excess(matched(value, error, width)[known], width) for width in rules.widths[: len(rules.widths) // 2 + 1]
+    ]
     return max(1.0, *scales)
 
 
@@ -186,9 +188,7 @@ def _narrow_peak(ratios: list[tuple[float, Array]], tilt: float) -> _Peak:
     return _Peak(float(np.argmax(broad)), top, ratios[-1][0], tilt)
 
 
-def _measured(
-    rest: Chunks, fine: Chunks, shape: Poly1, leader: Poly1 | None, peak: _Peak, rules: Rules
-) -> Found:
+def _measured(rest: Chunks, fine: Chunks, shape: Poly1, leader: Poly1 | None, peak: _Peak, rules: Rules) -> Found:
     """Trace the peak and measure its width, each with the help of the other."""
     course = leader if leader is not None else tilted(shape, peak.tilt)
     start = course.shifted(peak.y - float(course(_middle(shape))))
@@ -224,7 +224,7 @@ def star_model(chunks: Chunks, star: Found) -> Array:
 
 def _distrust(model: Array, star: Found, rules: Rules) -> Array:
     """Return what the subtraction of a star may leave: a share of its light there, and of its peak anywhere."""
-    reach = max(int(round(0.5 * star.fwhm)), 1)
+    reach = max(round(0.5 * star.fwhm), 1)
     around = np.max([np.roll(model, step, axis=1) for step in range(-reach, reach + 1)], axis=0)
     peak = model.max(axis=1, keepdims=True)
     return np.asarray(rules.wing * np.maximum(around, 0.0) + rules.contrast * np.maximum(peak, 0.0))
@@ -252,7 +252,7 @@ def _middle_of(one: Found) -> float:
 
 
 def _in_many_chunks(rest: Chunks, one: Found, noise: Array, scale: float, rules: Rules) -> bool:
-    """Return whether the object stays significant without its best chunk, and no wider than a tenth of the slit's rows."""
+    """Return whether the object stays significant without its best chunk."""
     rows = np.arange(rest.value.shape[1], dtype=np.float64)
     ratios = []
     for x, value, error, extra in zip(rest.x, rest.value, rest.error, noise, strict=True):
@@ -271,8 +271,8 @@ def _valley(chunks: Chunks, one: Found, star: Found, noise: Array) -> bool:
     first, second = sorted((float(star.course.centre(middle)), float(one.course.centre(middle))))
     kernel = gaussian(np.arange(-3, 4), max(0.4 * star.fwhm, 1.2))
     smooth = np.convolve(value, kernel / kernel.sum(), mode="same")
-    between = slice(int(round(first)), int(round(second)) + 1)
-    peak = int(round(float(one.course.centre(middle))))
+    between = slice(round(first), round(second) + 1)
+    peak = round(float(one.course.centre(middle)))
     low = int(np.argmin(smooth[between])) + between.start
     top = float(smooth[max(peak - 1, 0) : peak + 2].max())
     sigma = math.hypot(*(float(error[k]) if math.isfinite(error[k]) else 0.0 for k in (low, min(peak, len(error) - 1))))

@@ -37,13 +37,11 @@ class Sum:
 def sky_variance(sky: SkyModel, combine: Array) -> Array:
     """Return the variance (nx) that the sky's model gives to the sum of `combine` (ny, nx) times the residuals.
 
-    The model's errors in one column go together, so they add before they are squared; a nodded partner's do not, and
-    are in the pixels' variance already.
+    The model's errors in one column go together, so they add before they are squared; those of a nodded partner's
+    pixels do not, and are in the pixels' variance already.
     """
-    if sky.method == "nod":
-        return np.zeros(combine.shape[1])
     if sky.modes is None:
-        return np.asarray(np.sum(combine**2 * sky.var, axis=0))
+        return np.zeros(combine.shape[1]) if sky.method == "nod" else np.sum(combine**2 * sky.var, axis=0)
     return np.asarray(np.sum(np.einsum("yx,kyx->kx", combine, sky.modes.astype(np.float64)) ** 2, axis=0))
 
 
@@ -58,13 +56,11 @@ def _own(fit: ColumnFit, combine: Array) -> Array:
     return np.asarray(np.sum(combine**2 * fit.var * fit.ok, axis=0))
 
 
-def box_sum(
-    light: Residual, sky: SkyModel, fit: ColumnFit, profile: Array, share: Array, *, correct: bool
-) -> Sum:
+def box_sum(light: Residual, sky: SkyModel, fit: ColumnFit, profile: Array, share: Array, *, correct: bool) -> Sum:
     """Return the sum over a box (`share` (ny, nx) of each pixel), masked pixels filled with the fitted profile.
 
-    With `correct`, light outside the box is added in proportion to the profile. The variance is that of the whole linear
-    combination of pixels, filling included; light of other sources in the fit has been taken away.
+    With `correct`, light outside the box is added in proportion to the profile. The variance is that of the whole
+    linear combination of pixels, filling included; light of other sources in the fit has been taken away.
     """
     others = fit.model - fit.flux[0] * profile
     filled = np.sum(share * ~fit.ok * profile, axis=0)
@@ -102,7 +98,7 @@ def bin_flags(frame: Frame, source: Source, profile: Array, ok: Mask, least: flo
 
 
 def wavelengths(wave: WaveSolution, source: Source, nx: int) -> tuple[Array, Array, NDArray[np.intp]]:
-    """Return wavelength and line width [Angstrom] of the bins along the trace, and the columns where the former increases.
+    """Return wavelength and line width [Angstrom] of the bins along the trace, and the columns where it increases.
 
     Beyond the last lines a polynomial may turn back; such columns have no wavelength and are left out.
     """

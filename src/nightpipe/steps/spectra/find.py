@@ -36,7 +36,9 @@ class FindSources(Step):
     max_sources: int = parameter(8, "objects kept, the most significant first", ge=1, le=50)
     brightest_only: bool = parameter(default=False, help="keep the most significant object only")
     add: tuple[float, ...] = parameter((), "positions to extract as well", unit="arcsec from the slit's centre")
-    drop: tuple[float, ...] = parameter((), "positions of found objects to leave out", unit="arcsec from the slit's centre")
+    drop: tuple[float, ...] = parameter(
+        (), "positions of found objects to leave out", unit="arcsec from the slit's centre"
+    )
     tolerance: float = parameter(1.5, "how near a dropped or added position must be to an object", unit="arcsec", gt=0)
     max_tilt: float = parameter(6.0, "largest tilt of a trace against the slit, end to end", unit="pixel", ge=0)
     trace_order: int = parameter(4, "highest order of a trace's polynomial", ge=0, le=8)
@@ -56,9 +58,7 @@ class FindSources(Step):
             found = [s for s in found if abs(s.y - forced.y) > 0.5 * s.fwhm] + [forced]
         return tuple(replace(source, name=f"OBJ{k + 1}") for k, source in enumerate(found))
 
-    def _in_slit(
-        self, frame: Frame, sky: SkyModel, wave: WaveSolution, trace: Trace, measured: bool
-    ) -> list[Source]:
+    def _in_slit(self, frame: Frame, sky: SkyModel, wave: WaveSolution, trace: Trace, measured: bool) -> list[Source]:
         light = residual(frame, sky, slit_grid(wave, trace, frame.shape, margin=1.0).inside)
         columns = useful_columns(frame, wave)
         coarse = collapsed(light, columns, self.chunks)
@@ -68,7 +68,7 @@ class FindSources(Step):
         return [self._source(frame, trace, one) for one in found]
 
     def _rules(self, scale: float) -> Rules:
-        steps = int(math.ceil(self.max_tilt / 1.5))
+        steps = math.ceil(self.max_tilt / 1.5)
         tilts = sorted((1.5 * k for k in range(-steps, steps + 1)), key=abs)
         return Rules(
             self.threshold, filter_widths(scale), tuple(tilts), self.contrast, WING, self.separation,
@@ -91,7 +91,9 @@ class FindSources(Step):
 class PlaceSource(Step):
     """Put an extraction at a given position of the slit, whether or not anything is seen there."""
 
-    fwhm: float = parameter(0.0, "width of the object; 0: that of the reference object, else 1.2 arcsec", unit="arcsec", ge=0)
+    fwhm: float = parameter(
+        0.0, "width of the object; 0: that of the reference object, else 1.2 arcsec", unit="arcsec", ge=0
+    )
 
     def run(
         self,
@@ -102,7 +104,7 @@ class PlaceSource(Step):
         slit_arcsec: float,
         reference: Source | None = None,
     ) -> Source:
-        """Return a forced source at `slit_arcsec` from the slit's centre; it takes course and width from `reference`."""
+        """Return a forced source at `slit_arcsec` from the slit's centre, with course and width of `reference`."""
         source = place_source(frame, sky, wave, slit, slit_arcsec, reference)
         if self.fwhm == 0:
             return source
@@ -122,7 +124,9 @@ def place_source(
     low, high = float(trace.lower(x)), float(trace.upper(x))
     if not low <= y <= high:
         span = f"{slit_arcsec(frame, trace, low):.1f} to {slit_arcsec(frame, trace, high):.1f} arcsec"
-        raise DataError("a position within the slit", f"{place:.1f} arcsec, slit from {span}", "mind the sign: up is positive")
+        raise DataError(
+            "a position within the slit", f"{place:.1f} arcsec, slit from {span}", "mind the sign: up is positive"
+        )
     course = reference.trace.centre if reference else slit_shape(trace, frame.shape[1], slit.measured)
     course = course.shifted(y - float(course(x)))
     fwhm = reference.fwhm if reference else SEEING / pixel_scale(frame)
@@ -131,9 +135,7 @@ def place_source(
     return Source("OBJ", y, place, snr, fwhm, object_trace(course, fwhm), True, caveats)
 
 
-def _significance(
-    frame: Frame, sky: SkyModel, wave: WaveSolution, trace: Trace, course: Poly1, fwhm: float
-) -> float:
+def _significance(frame: Frame, sky: SkyModel, wave: WaveSolution, trace: Trace, course: Poly1, fwhm: float) -> float:
     light = residual(frame, sky, slit_grid(wave, trace, frame.shape, margin=1.0).inside)
     chunks = collapsed(light, useful_columns(frame, wave), 12)
     rules = Rules(5.0, (fwhm,), (0.0,), 0.0, 0.0, 1.0, np.inf, 0, 1)

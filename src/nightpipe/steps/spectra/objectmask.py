@@ -36,9 +36,9 @@ def bright_rows(data: Array, sigma: Array, light: Array, ok: Mask, threshold: fl
     """Return the pixels of rows that are brighter than the sky between them, chunk by chunk of columns.
 
     `data` (ny, nx) is without its sky, of which `light` is the level; `sigma` its error, `ok` what may be measured.
-    What is left along the slit is a parabola, fitted with rejection from above; a run of rows counts when its smoothed excess passes
-    `threshold` sigma, and is followed outwards while the excess is above two sigma (following it further would collect
-    the rows that fluctuated upwards, and leave the sky too low).
+    What is left along the slit is a parabola, fitted with rejection from above; a run of rows counts when its excess
+    passes `threshold` sigma, and is followed outwards while the excess is above two sigma (following it further would
+    collect the rows that fluctuated upwards, and leave the sky too low).
     """
     mask = np.zeros(data.shape, dtype=bool)
     for start in range(0, data.shape[1], CHUNK):
@@ -90,7 +90,9 @@ def _without_slopes(rows: Mask, height: Array, known: Mask, sky: float) -> Mask:
     for start, stop in edges.reshape(-1, 2):
         at_end, length = start <= first + 1 or stop >= last, (stop - start) / known.sum()
         peak = float(height[start:stop].max())
-        if peak < UNEVEN * sky and (at_end or length > 0.2) or peak < VIGNETTED * sky and at_end and length > 0.08:
+        uneven = peak < UNEVEN * sky and (at_end or length > 0.2)
+        vignetted = peak < VIGNETTED * sky and at_end and length > 0.08
+        if uneven or vignetted:
             result[start:stop] = False
     return result
 
@@ -99,7 +101,8 @@ def _baseline(level: Array, error: Array, known: Mask) -> Array:
     """Fit a parabola through the sky rows: objects only add light, so rejection is stricter above than below."""
     v = np.linspace(-1, 1, len(level))
     basis = legendre.legvander(v, 2)
-    keep = known & (level <= np.percentile(level[known], 70))
+    low, high = np.percentile(level[known], (25, 70))  # a nodded partner's object is negative
+    keep = known & (level >= low) & (level <= high)
     order = 0
     for iteration in range(12):
         order = min(iteration // 2, 2)

@@ -1,4 +1,4 @@
-"""The course of an object along the dispersion: centroids in chunks, and a polynomial of the order that they justify."""
+"""The course of an object along the dispersion: centroids in chunks, and the polynomial that they justify."""
 
 from __future__ import annotations
 
@@ -184,10 +184,11 @@ def _width_within(chunks: Chunks, centre: Poly1, guess: float, largest: float) -
 
 
 def _free_reach(chunks: Chunks, centre: Poly1, fwhm: float) -> tuple[float, float]:
-    """Return how far down and up [pixel] the object is alone: two FWHM, or to the lowest point before light rises again."""
+    """Return how far down and up [pixel] the object is alone: two FWHM, or to the dip before a neighbour."""
     reach = max(math.ceil(2.0 * fwhm), 3)
     places = np.arange(0.0, reach + 1.0)
-    return tuple(_until_rise(*straightened(chunks, centre, sign * places), fwhm) for sign in (-1.0, 1.0))  # type: ignore[return-value]
+    down, up = (_until_rise(*straightened(chunks, centre, sign * places), fwhm) for sign in (-1.0, 1.0))
+    return down, up
 
 
 def _until_rise(value: Array, error: Array, fwhm: float) -> float:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from nightpipe.base.caveat import merged
 from nightpipe.base.step import Step, parameter
+from nightpipe.model.exposure import Scalar
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import Profile, SkyModel, Source, Spectrum
 from nightpipe.model.wave import WaveSolution
@@ -35,7 +36,9 @@ class Optimal(Step):
     """
 
     clip: float = parameter(5.0, "pixels further from profile times flux are rejected", unit="sigma", ge=2)
-    profile_error: float = parameter(0.03, "share by which the profile may be wrong before light is rejected", ge=0, le=1)
+    profile_error: float = parameter(
+        0.03, "share by which the profile may be wrong before light is rejected", ge=0, le=1
+    )
     rounds: int = parameter(12, "pixels rejected in one column, at most", ge=0, le=100)
     smooth: int = parameter(15, "columns over which the flux is smoothed for the weights", unit="pixel", ge=1, le=201)
     least: float = parameter(0.5, "share of the profile that must have been measured", ge=0.05, le=1)
@@ -80,6 +83,6 @@ class Optimal(Step):
         )
         return with_limits(spectrum, source)
 
-    def _extraction(self, profile: Profile, fit: ColumnFit, frame: Frame) -> dict[str, str | int]:
+    def _extraction(self, profile: Profile, fit: ColumnFit, frame: Frame) -> dict[str, Scalar]:
         lost = (profile.values > 0) & frame.good & ~fit.ok
         return {"profile": profile.kind, "rejected": int(lost.sum())}

@@ -55,7 +55,7 @@ class FitProfile(Step):
 
     def _moffats(self, light: Residual, source: Source, others: tuple[Source, ...]) -> tuple[MoffatFit, list[Shape]]:
         shape = light.data.shape
-        chunks = collapsed(light, light.ok.any(axis=0), self.chunks)
+        chunks = collapsed(light, np.asarray(light.ok.any(axis=0)), self.chunks)
         everyone = (source, *others)
         centres = [one.trace.centre(chunks.x) for one in everyone]
         fit = fit_moffat(chunks, centres, source.fwhm, shape[1])

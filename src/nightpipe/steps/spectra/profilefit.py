@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nightpipe.maths.profile import moffat, width_of
 from nightpipe.maths.surface import Surface, normal_equations, solve_surface, tiny_penalty
-from nightpipe.steps.spectra.collapse import Chunks, Residual
+from nightpipe.steps.spectra.collapse import Chunks, Residual, row_range
 from nightpipe.steps.spectra.columnfit import ColumnRules, fit_columns, running_mean
 
 Array = NDArray[np.float64]
@@ -106,6 +106,16 @@ def fit_empirical(
     Fluxes and profile are improved in turn, which is least squares for their product. The order along x is raised while
     chi-square falls by more than chance would have it.
     """
+    cut = row_range(start.values > 0)
+    result = np.zeros(offset.shape)
+    shape = Shape(start.values[cut], start.fwhm)
+    result[cut], fwhms = _empirical(light.rows(cut), offset[cut], shape, fwhm, radius, order, clip)
+    return Shape(result, fwhms)
+
+
+def _empirical(
+    light: Residual, offset: Array, start: Shape, fwhm: float, radius: float, order: int, clip: float
+) -> tuple[Array, Array]:
     inside = light.inside & (np.abs(offset) <= radius)
     shape = start
     for _ in range(3):
@@ -117,7 +127,7 @@ def fit_empirical(
         low, high = reliable_range(surface, fwhm, radius)
         values = np.where((offset >= low) & (offset <= high), values, start.values)
         shape = Shape(normalised(values, inside), start.fwhm)
-    return Shape(shape.values, _widths(surface, radius, offset.shape[1]))
+    return shape.values, _widths(surface, radius, offset.shape[1])
 
 
 def reliable_range(surface: Surface, fwhm: float, radius: float) -> tuple[float, float]:

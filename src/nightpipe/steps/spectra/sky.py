@@ -1,4 +1,4 @@
-"""The sky on native pixels: a B-spline in wavelength and slit position, or another exposure with the object elsewhere."""
+"""The sky on native pixels: a B-spline in wavelength and slit position, or another exposure of the nodded object."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.photons import NoiseLaw
-from nightpipe.maths.surface import Surface
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import SkyModel, Source
 from nightpipe.model.traces import Trace, TraceSet
 from nightpipe.model.wave import WaveSolution
+from nightpipe.steps.spectra.nod import nod_sky
 from nightpipe.steps.spectra.objectmask import bright_rows, source_mask
 from nightpipe.steps.spectra.skyfit import SkyFit, SkyRules, column_medians, fit_sky, sky_pixels
+from nightpipe.steps.spectra.skymodes import covariance_modes
 from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
 
 Array = NDArray[np.float64]
@@ -28,14 +29,16 @@ Mask = NDArray[np.bool_]
 class SubtractSky(Step):
     """Model the sky on native pixels as a B-spline in wavelength and slit position (Kelson 2003).
 
-    Objects are masked: those given, and whatever stands out along the slit. Weights and rejection use the noise that the
-    model predicts. Terms along the slit are free only where the data call for them, knots are halved only where the fit
-    is bad and the tilt of the lines samples them.
+    Objects are masked: those given, and whatever stands out along the slit. Weights and rejection use the noise that
+    the model predicts. Terms along the slit are free only where the data call for them, knots are halved only where
+    the fit is bad and the tilt of the lines samples them.
     """
 
     order: int = parameter(2, "highest order of the polynomial along the slit", ge=0, le=5)
     spacing: float = parameter(1.0, "distance of the knots along the dispersion", unit="pixel", ge=0.5, le=20)
-    splits: int = parameter(2, "how often badly fitted intervals are halved, where the tilt gives the samples", ge=0, le=3)
+    splits: int = parameter(
+        2, "how often badly fitted intervals are halved, where the tilt gives the samples", ge=0, le=3
+    )
     clip: float = parameter(4.5, "pixels further from the model are rejected", unit="sigma", gt=2)
     iterations: int = parameter(6, "rounds of fit and rejection, at most", ge=1, le=50)
     significance: float = parameter(4.0, "terms along the slit are free where they pull this much", unit="sigma", gt=0)
@@ -94,8 +97,6 @@ class NodSky(Step):
 
     def run(self, frame: Frame, partner: Frame, wave: WaveSolution, slit: TraceSet) -> SkyModel:
         """Return the partner as the sky of the frame; `var` is that of the partner, so that A - B has the sum."""
-        from nightpipe.steps.spectra.nod import nod_sky  # noqa: PLC0415
-
         return nod_sky(frame, partner, wave, slit, scale=self.scale, max_shift=self.max_shift, residual=self.residual)
 
 
@@ -123,26 +124,6 @@ def _faintest(residual: Array, open_: Mask) -> Mask:
         level = np.array([np.median(row[ok]) if ok.any() else np.inf for row, ok in zip(residual, open_, strict=True)])
     limit = np.quantile(level[np.isfinite(level)], 0.2)
     return open_ & (level <= limit)[:, None]
-
-
-def covariance_modes(surface: Surface, grid: SlitGrid) -> Array:
-    """Return the errors of the model as modes (q, ny, nx): within a column, cov[i, j] = sum_k mode[k, i] mode[k, j].
-
-    At one wavelength the sky is a polynomial along the slit whose coefficients have the covariance K = L L^T; pixels of
-    one column lie at one wavelength to a fraction of a knot, so their errors are the rows of ``L^T P(v)``.
-    """
-    breaks = surface.breaks
-    nodes = np.sort(np.concatenate([breaks, 0.5 * (breaks[1:] + breaks[:-1])]))
-    matrix = surface.covariance(nodes)
-    q = matrix.shape[-1]
-    matrix = matrix + 1e-12 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(q)
-    lower = np.linalg.cholesky(matrix)
-    tilt = np.stack([grid.v**m for m in range(q)], axis=-1)
-    modes = np.zeros((q, *grid.u.shape))
-    for k in range(q):
-        for m in range(k, q):
-            modes[k] += np.interp(grid.u, nodes, lower[:, m, k]) * tilt[..., m]
-    return np.where(grid.inside, modes, 0.0)
 
 
 def _assembled(parts: list[_Part], shape: tuple[int, int]) -> SkyModel:

@@ -66,7 +66,7 @@ class SkyFit:
 
 
 def sky_pixels(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask, start: Array) -> SkyPixels:
-    """Collect the pixels `where` sky may be seen; `start` (ny, nx) is a first guess. Raises BadFrameError if too few."""
+    """Collect the pixels `where` sky is seen; `start` (ny, nx) is a first guess. Raises BadFrameError if too few."""
     if int(where.sum()) < LEAST:
         raise BadFrameError("pixels of sky in the slit", f"{int(where.sum())}", "check slit edges, mask and objects")
     parts = (grid.u, grid.v, data, start, law.floor, law.slope, law.flat)
@@ -141,7 +141,7 @@ def _normal(pixels: SkyPixels, used: Mask, breaks: Array, order: int, sky: Array
 
 
 def freedom(normal: Normal, significance: float) -> Array:
-    """Return the penalty (n + 3, q): nearly none along the dispersion, stiff for terms along the slit that need nothing.
+    """Return the penalty (n + 3, q): nearly none along the dispersion, stiff for idle terms along the slit.
 
     A stiff fit is made first; where a coefficient pulls at it by more than `significance` sigma (the score test: the
     gradient of chi-square over the root of its variance) it and its neighbours are set free.
