@@ -214,3 +214,21 @@ def test_a_really_full_disk_loses_nothing(raw, tmp_path):
         assert set(toys.ran(toys.run_night(raw, disk))).isdisjoint(kept)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.faults
+def test_a_read_only_disk_is_a_clear_error(raw, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("a read-only tmpfs cannot be mounted here: " + mount.stderr.decode().strip())
+    try:
+        with pytest.raises(StoreError, match=r"Read-only file system.*try: choose another --out"):
+            locked(disk / ".nightpipe").__enter__()
+        with pytest.raises(StoreError, match=r"(?i)read-only file system"):
+            toys.run_night(raw, disk)
+        with pytest.raises(StoreError, match="Read-only file system"):
+            decisions.append(disk, [decisions.make("x", "Subtract.offset", 4, "why", "who")])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -202,13 +202,16 @@ def _execute(
 def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
     """Return where to run; compiled kernels are made ready before any worker starts, so that all share the cache."""
     from nightpipe import kernels
+    from nightpipe.kernels.build import cache_folder
 
     count = workers_for(tasks, wanted)
+    cold = not any(cache_folder().iterdir())
+    if tasks and (cold or count > 1):
+        if cold:
+            logger().warning("compiling the kernels: this happens once, and takes up to half a minute")
+        timing["kernels_s"] = sum(kernels.warm().values())
     if count == 1:
         return InLine()
-    begun = time.perf_counter()
-    kernels.warm()
-    timing["kernels_s"] = time.perf_counter() - begun
     return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))
 
 

@@ -127,7 +127,7 @@ class Builder:
         if identity in self._same:
             return self._extended(self._same[identity], caveats, reasons, publish)
         identifier = self._identifier(recipe, label or (exposure.name if exposure else ""))
-        names = (identifier, label, *(publish or {}).values())
+        names = (identifier, label, *_human(publish).values())
         about = exposure or self._first_exposure(bound)
         node = Node(
             id=identifier,
