@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-MAX_PIECES = 30
 TOLERANCE = 1.05
 
 
@@ -40,19 +39,26 @@ class Curve:
 
 
 def fit_curve(
-    x: FloatArray, y: FloatArray, error: FloatArray, *, pieces: int = 0, clip: float = 4.0, iterations: int = 5
+    x: FloatArray,
+    y: FloatArray,
+    error: FloatArray,
+    *,
+    pieces: int = 0,
+    most: int = 80,
+    clip: float = 4.0,
+    iterations: int = 5,
 ) -> Curve:
     """Fit a cubic spline through points (x, y) with `error`, outliers beyond `clip` sigma left out in turn.
 
-    `pieces` fixes the number of polynomial pieces; 0 lets cross-validation choose: the simplest whose error on points
-    left out is within a few per cent of the least. (Within one standard error of it, the usual rule, is too smooth for
-    the ripples of dichroics.) Knots are quantiles of the used points, so that no piece is without any. Raises
-    ValueError below five points.
+    `pieces` fixes the number of polynomial pieces; 0 lets cross-validation choose up to `most`: the simplest whose
+    error on points left out is within a few per cent of the least. (Within one standard error of it, the usual rule,
+    is too smooth for the ripples of dichroics.) Knots are quantiles of the used points, so that no piece is without
+    any. Raises ValueError below five points.
     """
     if len(x) < 5:
         raise ValueError("a response needs five points")
     used = np.ones(len(x), dtype=bool)
-    chosen = pieces or _cross_validated(x, y, error)
+    chosen = pieces or _cross_validated(x, y, error, most)
     for _ in range(iterations):
         knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
         pull = (y - _design(x, knots) @ coef) / error
@@ -61,7 +67,7 @@ def fit_curve(
         if np.array_equal(kept, used) or kept.sum() < max(5, chosen + 4):
             break
         used = kept
-    chosen = pieces or _cross_validated(x[used], y[used], error[used])
+    chosen = pieces or _cross_validated(x[used], y[used], error[used], most)
     knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
     scatter = 1.4826 * float(np.median(np.abs(y[used] - _design(x[used], knots) @ coef)))
     left_out = _prediction_error(x[used], y[used], error[used], chosen)
@@ -87,10 +93,11 @@ def _spline(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> tup
     return knots, np.asarray(coef), np.asarray(inverse * max(chi2, 1.0), dtype=np.float64)
 
 
-def _cross_validated(x: FloatArray, y: FloatArray, error: FloatArray) -> int:
-    most = int(np.clip((len(x) - 4) // 3, 1, MAX_PIECES))
-    means = np.array([_prediction_error(x, y, error, pieces) for pieces in range(1, most + 1)])
-    return 1 + int(np.argmax(means <= TOLERANCE * means.min()))
+def _cross_validated(x: FloatArray, y: FloatArray, error: FloatArray, most: int) -> int:
+    most = int(np.clip((len(x) - 4) // 3, 1, most))
+    trials = np.unique(np.round(np.geomspace(1, most, 40)).astype(int))
+    means = np.array([_prediction_error(x, y, error, pieces) for pieces in trials])
+    return int(trials[np.argmax(means <= TOLERANCE * means.min())])
 
 
 def _prediction_error(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> float:

@@ -21,7 +21,7 @@ Row = tuple[float, float, float, int, int]
 """Wavelength, log response, error, in a stellar line?, in a telluric band?"""
 
 CALCIUM = (3934.8, 3969.6)
-POINTS = 110
+POINTS = 240
 """About so many points describe the response of a whole spectrum."""
 WHOLE = 0.7
 """A band needs this share of its pixels."""
@@ -36,7 +36,7 @@ class Points:
     """Natural log of the response at `wave`, with the `error` from counting; `clear` of lines and bands.
 
     `telluric` marks points that only the atmosphere spoils; `name` says star and exposure, `saturated` is the share of
-    saturated bins.
+    saturated bins, `fwhm` the instrument's line width [Angstrom].
     """
 
     name: str
@@ -47,6 +47,7 @@ class Points:
     clear: Bools
     telluric: Bools
     saturated: float
+    fwhm: float
     caveats: tuple[Caveat, ...] = ()
 
     def only(self, keep: Bools) -> Points:
@@ -82,7 +83,8 @@ def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | Non
     label = spectrum.exposure.name if spectrum.exposure is not None else spectrum.name
     name = f"{standard.name} {label}"
     clear = (stellar == 0) & (telluric == 0)
-    return Points(name, standard.name, wave, value, error, clear, (telluric > 0) & (stellar == 0), saturated, caveats)
+    hazy, fwhm = (telluric > 0) & (stellar == 0), float(np.median(rate.fwhm))
+    return Points(name, standard.name, wave, value, error, clear, hazy, saturated, fwhm, caveats)
 
 
 def is_spectrum(standard: Standard) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ GRID = 5.0
 """Sampling [Angstrom] of the fitted response."""
 HAZY = 0.15
 """Error given to points in telluric bands where nothing else reaches the end of the range."""
+STIFF = 8.0
+"""No piece of the spline is narrower than so many line widths: narrower features are the star's."""
 LEAST = 8
 """Fewer clear points than this are no response."""
 
@@ -90,8 +92,9 @@ class Sensitivity(Step):
     def _fit(self, pooled: Points) -> tuple[Curve, Bools]:
         keep = pooled.clear | _beyond(pooled)
         error = np.hypot(pooled.error, np.where(pooled.clear, self.floor, HAZY))
-        curve = fit_curve(pooled.wave[keep], pooled.value[keep], error[keep], pieces=self.pieces, clip=self.clip)
-        return curve, keep
+        wave, value = pooled.wave[keep], pooled.value[keep]
+        most = max(int((wave.max() - wave.min()) / (STIFF * pooled.fwhm)), 3)
+        return fit_curve(wave, value, error[keep], pieces=self.pieces, most=most, clip=self.clip), keep
 
     def _told(self, compared: tuple[Compared, ...], joined: tuple[Compared, ...], best: Points) -> tuple[Caveat, ...]:
         caveats = []
@@ -175,8 +178,13 @@ def _pooled(joined: tuple[Compared, ...]) -> Points:
     error, clear, telluric = (
         np.concatenate([getattr(points, name) for points, _ in parts]) for name in ("error", "clear", "telluric")
     )
-    return Points(
-        first.name, first.star, wave[order], value[order], error[order], clear[order], telluric[order], first.saturated
+    return replace(
+        first,
+        wave=wave[order],
+        value=value[order],
+        error=error[order],
+        clear=clear[order],
+        telluric=telluric[order],
     )
 
 
