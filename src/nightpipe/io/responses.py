@@ -14,7 +14,7 @@ from nightpipe.io.tables import columns, facts, folder
 from nightpipe.model.exposure import Exposure
 from nightpipe.model.spectrum import Response
 
-STEP = 25.0
+STEP = 10.0
 """Sampling [Angstrom] of a library response."""
 
 
