@@ -34,7 +34,7 @@ def run_lines(record: Mapping[str, Any], *, state: str = "") -> Iterator[str]:
     yield from (
         f"  metric {name} = {value:g} {unit}".rstrip() for name, (value, unit) in record.get("metrics", {}).items()
     )
-    yield from (f"  caveat {one['code']}: {one['text']}" for one in record.get("caveats", ()))
+    yield from (f"  caveat {one['code']}: {one['text']}" for one in record.get("arisen", ()))
 
 
 def _input_lines(record: Mapping[str, Any]) -> Iterator[str]:

@@ -64,6 +64,7 @@ class Bound:
     refs: dict[str, tuple[Ref, ...]]
     key: str
     caveats: tuple[Caveat, ...]
+    inherited: tuple[Caveat, ...]
 
 
 def execute(plan: Plan, book: Book, store: Store, pool: Pool, watch: Watcher | None = None) -> dict[str, Outcome]:
@@ -171,8 +172,8 @@ class Execution:
             lost += [Caveat("input.failed", f"{name} without {one}: {self.outcomes[one].message}") for one in missing]
         keys = {name: [self._key(ref) for ref in group] for name, group in refs.items()}
         values = {name: setting.value for name, setting in node.parameters.items()}
-        inherited = merged(node.caveats, *(self.outcomes[one].caveats for one in _nodes_of(refs)), lost)
-        return Bound(refs, node_key(recipe, values, keys), inherited)
+        inherited = merged(*(self.outcomes[one].caveats for one in _nodes_of(refs)))
+        return Bound(refs, node_key(recipe, values, keys), merged(node.caveats, inherited, lost), inherited)
 
     def _made(self, ref: Ref) -> bool:
         return isinstance(ref, RawRef) or self.outcomes[ref.node].state.good
@@ -199,6 +200,7 @@ class Execution:
             parameters=to_plain(node.parameters),
             provenance=self._provenance(node, bound),
             caveats=bound.caveats,
+            inherited=bound.inherited,
             published=tuple(node.publish),
         )
 

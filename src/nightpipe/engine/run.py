@@ -39,6 +39,7 @@ class EngineRun:
         started = time.perf_counter()
         result = run_step(built, inputs)
         self.caveats = merged(self.caveats, caveats_of(result))
+        known = {caveat for value in inputs.values() for caveat in caveats_of(value)}
         self.steps.append(
             {
                 "step": step.name(),
@@ -48,7 +49,7 @@ class EngineRun:
                 "parameters": built.model_dump(mode="json"),
                 "inputs": {name: described(value) for name, value in inputs.items()},
                 "output": described(result),
-                "caveats": [str(caveat) for caveat in caveats_of(result)],
+                "caveats": [str(caveat) for caveat in caveats_of(result) if caveat not in known],
                 "seconds": round(time.perf_counter() - started, 4),
                 "peak_mb": peak_megabytes(),
             }

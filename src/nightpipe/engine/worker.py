@@ -31,7 +31,7 @@ from nightpipe.io.raw import read_raw
 class Task:
     """One node ready to run. `inputs` are, by name, raw frames as ``{"raw": ...}`` or stored outputs as
     ``{"files": [...], "many": bool}``; `parameters` are values with their origins; `caveats` what planning and the
-    inputs bring along; `published` the outputs to keep as products.
+    inputs bring along, `inherited` those of the inputs alone; `published` the outputs to keep as products.
     """
 
     node: str
@@ -43,6 +43,7 @@ class Task:
     parameters: dict[str, dict[str, Any]]
     provenance: dict[str, Any] = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
+    inherited: tuple[Caveat, ...] = ()
     published: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -90,6 +91,7 @@ def _perform(task: Task) -> dict[str, Any]:
     caveats = merged(task.caveats, run.caveats)
     record = _record(task, "caveats" if caveats else "ok") | {
         "own_caveats": to_plain(run.caveats),
+        "arisen": to_plain([one for one in caveats if one not in task.inherited]),
         "caveats": to_plain(caveats),
         "steps": run.steps,
         "metrics": {name: list(value) for name, value in run.metrics.items()},
@@ -205,6 +207,7 @@ def _record(task: Task, state: str) -> dict[str, Any]:
         "provenance": task.provenance,
         "published": list(task.published),
         "own_caveats": [],
+        "arisen": [],
         "caveats": [],
         "steps": [],
         "metrics": {},
