@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,12 @@ from nightpipe.model.spectrum import SkyModel, Source
 from nightpipe.model.traces import TraceSet
 from nightpipe.model.wave import WaveSolution
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PictureOf
+
 _PICTURE_WIDTH = 900
+SMALL = 200_000
+"""Bytes of a PNG beyond which the page embeds a JPEG of it."""
 
 
 @dataclass(frozen=True)
@@ -85,20 +90,31 @@ def _rounded(values: NDArray[Any], digits: int) -> tuple[float, ...]:
 
 
 def _picture(clean: NDArray[Any]) -> str:
-    """Return the sky-subtracted frame as a PNG data address, averaged along the dispersion to about 900 columns."""
-    from matplotlib.image import imsave
+    """Return the sky-subtracted frame as a data address, averaged along the dispersion to about 900 columns."""
+    from PIL import Image
 
     step = max(1, clean.shape[1] // _PICTURE_WIDTH)
     width = clean.shape[1] // step * step
     small = clean[:, :width].reshape(clean.shape[0], -1, step).mean(axis=2)
     low, high = np.percentile(small, [2, 99.5])
+    grey = 255 * (1 - np.clip((small - low) / max(high - low, 1e-6), 0, 1))
+    return _address(Image.fromarray(grey[::-1].astype(np.uint8)))
+
+
+def _embedded(path: Path) -> str:
+    """Return a figure as a data address: drawings as they are, noisy images, which PNG cannot shorten, as JPEG."""
+    from PIL import Image
+
+    if path.stat().st_size < SMALL:
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    with Image.open(path) as picture:
+        return _address(picture.convert("RGB"))
+
+
+def _address(picture: PictureOf) -> str:
     buffer = io.BytesIO()
-    imsave(buffer, small, vmin=low, vmax=max(high, low + 1e-6), cmap="Greys", origin="lower", format="png")
-    return _address(buffer.getvalue())
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    picture.save(buffer, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def write_report(
@@ -116,7 +132,7 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("nightpipe.api"), autoescape=select_autoescape(default=True), undefined=StrictUndefined
     )
-    environment.filters["embedded"] = lambda figure: _address(figure.path.read_bytes())
+    environment.filters["embedded"] = lambda figure: _embedded(figure.path)
     page = environment.get_template("report.html.j2").render(
         title=title,
         summary=summary,

@@ -47,6 +47,7 @@ def extraction(frame: Frame, model: SkyModel, sources: tuple[Source, ...], profi
     x, y = np.arange(frame.shape[1]), np.arange(frame.shape[0])
     for source, colour in zip(sources, _colours(len(sources)), strict=True):
         image.plot(x, source.trace.lower(x), x, source.trace.upper(x), color=colour, lw=0.7)
+    image.set(xlim=(0, frame.shape[1] - 1), ylim=(-0.5, frame.shape[0] - 0.5), ylabel="y [pixel]")
     slit.plot(y, slit_profile(frame, model), color=INK, drawstyle="steps-mid", lw=0.8)
     peak = float(np.nanmax(np.abs(slit_profile(frame, model)))) or 1.0
     for source, profile, colour in zip(sources, profiles, _colours(len(sources)), strict=True):
