@@ -1,4 +1,4 @@
-"""Simulated optics without files: the rig of an arm as its own headers describe it, and exposures of it in electrons."""
+"""Simulated optics without files: the rig of an arm as its own headers describe it, and its exposures in electrons."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ class Scene:
         ny, nx = geometry.shape
         x, y = np.meshgrid(np.linspace(0, nx - 1, 60), np.linspace(0, ny - 1, 15))
         wave = geometry.wave_of(geometry.u_at(x, y))
-        poly = fit2(
-            x.ravel(), y.ravel(), wave.ravel(), (6, 3), domain_x=(0.0, nx - 1.0), domain_y=(0.0, ny - 1.0)
-        )
+        poly = fit2(x.ravel(), y.ravel(), wave.ravel(), (6, 3), domain_x=(0.0, nx - 1.0), domain_y=(0.0, ny - 1.0))
         empty = np.zeros(0)
         table = LineTable(empty, empty, empty, (), empty, empty.astype(bool), empty)
         width = self.shot.slit * geometry.across
@@ -124,6 +122,13 @@ def arc(arm: str, seed: int = 1, rows: int = 140) -> Scene:
     slit = known.night.arc_slit or known.night.slit
     lamp = known.night.lamp
     exposure = shot(
-        known, asked, type=FrameType.ARC, number=seed, exptime=known.lamps[lamp].exptime, lamp=lamp, slit=slit, name="arc"
+        known,
+        asked,
+        type=FrameType.ARC,
+        number=seed,
+        exptime=known.lamps[lamp].exptime,
+        lamp=lamp,
+        slit=slit,
+        name="arc",
     )
     return scene(narrow(made, rows), exposure, asked)
