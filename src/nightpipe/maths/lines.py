@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,17 +51,29 @@ class LineShape:
 
 
 def full_width(sigma: ArrayLike, box: float) -> FloatArray:
-    """Return the full width at half maximum of a Gaussian of `sigma` convolved with a box of width `box`."""
+    """Return the full width at half maximum of a Gaussian of `sigma` convolved with a box of width `box`.
+
+    Interpolated in a table of width over sigma against box over sigma, good to 1e-6; far wider boxes keep their width.
+    """
+    sigma = np.atleast_1d(np.asarray(sigma, dtype=np.float64)).reshape(-1)
+    ratio = box / sigma
+    nodes, widths = _width_table()
+    return np.where(ratio < nodes[-1], np.interp(ratio, nodes, widths), ratio) * sigma
+
+
+@cache
+def _width_table() -> tuple[FloatArray, FloatArray]:
+    """Return box over sigma, and width over sigma found by bisection."""
     from scipy.special import ndtr
 
-    sigma = np.atleast_1d(np.asarray(sigma, dtype=np.float64))
-    low, high = np.zeros_like(sigma), 0.5 * box + 3.0 * sigma
-    peak = ndtr(0.5 * box / sigma) - ndtr(-0.5 * box / sigma)
-    for _ in range(40):
+    box = np.linspace(0.0, 20.0, 4001)[1:]
+    low, high = np.zeros_like(box), 0.5 * box + 3.0
+    peak = ndtr(0.5 * box) - ndtr(-0.5 * box)
+    for _ in range(50):
         middle = 0.5 * (low + high)
-        above = ndtr((middle + 0.5 * box) / sigma) - ndtr((middle - 0.5 * box) / sigma) > 0.5 * peak
+        above = ndtr(middle + 0.5 * box) - ndtr(middle - 0.5 * box) > 0.5 * peak
         low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return np.asarray((low + high).reshape(-1), dtype=np.float64)
+    return np.append(0.0, box), np.append(FWHM_PER_SIGMA, low + high)
 
 
 def gaussian_shape(fwhm: float, domain: tuple[float, float]) -> LineShape:
