@@ -38,7 +38,11 @@ HEADER = {
 
 @pytest.fixture
 def spectra():
-    first = Coadd().run(exposures(2)).but(header=HEADER, caveats=(Caveat("flat.missing", "No flat field was found."),))
+    first = (
+        Coadd(resample=True)
+        .run(exposures(2))
+        .but(header=HEADER, caveats=(Caveat("flat.missing", "No flat field was found."),))
+    )
     mask = first.mask.copy()
     mask[[0, 5]] |= np.uint32(Flag.COSMIC)
     mask[10] |= np.uint32(Flag.NO_FLUX)

@@ -80,33 +80,43 @@ def smooth_weights(var: FloatArray, good: Bools, *, size: int = 101) -> FloatArr
     return weights
 
 
-def outliers(flux: FloatArray, var: FloatArray, good: Bools, near_hit: Bools, *, clip: float, slack: float) -> Bools:
+def outliers(
+    flux: FloatArray, var: FloatArray, good: Bools, near_hit: Bools, shift: FloatArray, *, clip: float, slack: float
+) -> Bools:
     """Return which bins of which exposures contradict the others beyond `clip` sigma plus `slack` times the flux.
 
-    Three and more: each is compared with their median. Two: nobody can tell which is right, but cosmic rays
-    only add; the larger goes if a hit was flagged nearby, or if they differ by twice the limit.
+    `shift` (bins,) is how far apart [bins] the light of the exposures lies: on a slope that alone makes a difference.
+    Three and more: each is compared with their median. Two: nobody can tell which is right, but cosmic rays only add;
+    the larger goes if a hit was flagged nearby, or if they differ by twice the limit.
     """
     counted = good.sum(axis=0)
     found = np.zeros(good.shape, dtype=bool)
     if flux.shape[0] >= 3:
-        found |= _against_the_median(flux, var, good, clip=clip, slack=slack) & (counted >= 3)
+        found |= _against_the_median(flux, var, good, shift, clip=clip, slack=slack) & (counted >= 3)
     for i in range(flux.shape[0]):
         for j in range(flux.shape[0]):
             if i == j:
                 continue
             pair = good[i] & good[j] & (counted == 2)
-            excess = flux[i] - flux[j]
-            limit = clip * np.sqrt(var[i] + var[j]) + slack * np.abs(flux[j])
-            found[i] |= pair & (excess > np.where(near_hit[i], limit, 2.0 * limit))
+            limit = clip * np.sqrt(var[i] + var[j]) + _allowed(flux[j], shift, slack)
+            found[i] |= pair & (flux[i] - flux[j] > np.where(near_hit[i], limit, 2.0 * limit))
     return found
 
 
-def _against_the_median(flux: FloatArray, var: FloatArray, good: Bools, *, clip: float, slack: float) -> Bools:
+def _against_the_median(
+    flux: FloatArray, var: FloatArray, good: Bools, shift: FloatArray, *, clip: float, slack: float
+) -> Bools:
     """Return what lies beyond the limits from the median of all; the median of the *others* would fail with three."""
     values = np.where(good, flux, np.nan)
     some = good.any(axis=0)
     middle, count = np.zeros(flux.shape[1]), np.maximum(good.sum(axis=0), 1)
     middle[some] = np.nanmedian(values[:, some], axis=0)
     spread = 1.57 * np.where(good, var, 0.0).sum(axis=0) / count**2
-    limit = clip * np.sqrt(var + spread) + slack * np.abs(middle)
+    limit = clip * np.sqrt(var + spread) + _allowed(middle, shift, slack)
     return np.asarray(good & some & (np.abs(flux - middle) > limit))
+
+
+def _allowed(flux: FloatArray, shift: FloatArray, slack: float) -> FloatArray:
+    """Return the difference that calibration and the shift on the steeper side of a bin excuse."""
+    step = np.abs(np.diff(flux, prepend=flux[:1], append=flux[-1:]))
+    return np.asarray(slack * np.abs(flux) + shift * np.maximum(step[1:], step[:-1]))

@@ -25,21 +25,27 @@ LIGHT = 299792.458
 
 @dataclass(frozen=True)
 class Stack:
-    """Exposures on one grid, scaled to the first: arrays (exposures, bins), `weight` 0 where not used."""
+    """Exposures on one grid, scaled to the first: arrays (exposures, bins), `weight` 0 where not used.
 
+    `wave` is the mean wavelength of the light in each bin.
+    """
+
+    wave: FloatArray
     flux: FloatArray
     var: FloatArray
     covariance: FloatArray
     weight: FloatArray
     ratios: tuple[Ratio, ...]
+    rejected: int
 
 
 class Coadd(Step):
     """Combine spectra of one object and setup: scaled, weighted by inverse variance, outliers rejected.
 
-    The grid is that of the exposure with the best signal; the others are brought onto it by sharing out bins, and the
-    correlation of neighbours that this makes is kept. Equal grids are not resampled. Weights vary slowly, so that they
-    do not follow the noise.
+    The grid is that of the exposure with the best signal. Bins of the others go whole into the nearest bin, so that no
+    pixel is resampled and neighbours stay independent; the wavelength of a bin is the mean of those that went in, which
+    makes the shift harmless to first order. On request, or where binnings differ, bins are shared out instead and the
+    correlation is kept. Weights vary slowly, so that they do not follow the noise.
     """
 
     scale: bool = parameter(True, "scale exposures to the best one, where their ratio is well measured")
@@ -47,6 +53,7 @@ class Coadd(Step):
     clip: float = parameter(5.0, "bins that contradict the other exposures are rejected", unit="sigma", gt=1.0)
     slack: float = parameter(0.05, "contradiction allowed besides noise, relative to the flux", ge=0.0, le=1.0)
     smooth: int = parameter(101, "bins over which the ratio of variances is smoothed for the weights", ge=1)
+    resample: bool = parameter(False, "share out bins between neighbours instead of taking the nearest whole")
     same_grid: float = parameter(0.02, "grids that differ by less are equal", unit="bin", ge=0.0, le=0.5)
 
     def run(self, spectra: tuple[Spectrum, ...]) -> Spectrum:
@@ -55,7 +62,7 @@ class Coadd(Step):
         if len(spectra) == 1:
             return spectra[0].but(meta=spectra[0].meta | {"ncombine": 1})
         ordered = tuple(sorted(spectra, key=_snr, reverse=True))
-        gridded = tuple(on_grid(one, ordered[0], same=self.same_grid) for one in ordered)
+        gridded = tuple(on_grid(one, ordered[0], same=self.same_grid, resample=self.resample) for one in ordered)
         stack = self._stack(gridded)
         chi = _agreement(stack)
         return _combined(ordered, gridded, stack, self._caveats(ordered, stack), chi)
@@ -69,9 +76,13 @@ class Coadd(Step):
         var = np.array([one.var for one in gridded]) * factor**2
         covariance = np.array([one.covariance for one in gridded]) * factor[:, :, None] ** 2
         near = np.array([one.near_hit for one in gridded])
-        kept = good & ~outliers(flux, var, good, near, clip=self.clip, slack=self.slack)
-        weight = np.where(kept, smooth_weights(var, good, size=self.smooth), 0.0)
-        return Stack(flux, var, covariance, weight, ratios)
+        along = np.array([one.wave for one in gridded])
+        shift = np.ptp(along, axis=0) / np.gradient(first.wave)
+        kept = good & ~outliers(flux, var, good, near, shift, clip=self.clip, slack=self.slack)
+        smooth = smooth_weights(var, good, size=self.smooth)
+        wave = np.average(along, axis=0, weights=smooth * np.array([one.present for one in gridded]) + 1e-300)
+        rejected = int(good.sum() - kept.sum())
+        return Stack(wave, flux, var, covariance, np.where(kept, smooth, 0.0), ratios, rejected)
 
     def _ratio(self, first: GridSpectrum, other: GridSpectrum) -> Ratio:
         if other is first or not self.scale:
@@ -150,6 +161,7 @@ def _combined(
     boxcar, boxcar_var = _boxcar(gridded, share, factor)
     first = ordered[0]
     done = first.but(
+        wave=stack.wave,
         flux=np.where(covered, flux, 0.0),
         var=np.where(covered, var, 0.0),
         mask=_mask(gridded, stack, covered),
@@ -213,7 +225,7 @@ def _facts(ordered: tuple[Spectrum, ...], stack: Stack, chi: float) -> dict[str,
         "exposures": " ".join(_exposure_name(one) for one in ordered),
         "scales": " ".join(f"{ratio.value:.4f}" for ratio in stack.ratios),
         "coadd_chi": chi,
-        "coadd_rejected": int(sum(int(one.good.sum()) for one in ordered)) - int((stack.weight > 0).sum()),
+        "coadd_rejected": stack.rejected,
     }
     if exposures:
         times = np.array([one.exptime for one in exposures])

@@ -1,4 +1,4 @@
-"""One spectrum on the grid of another, flux conserved, its mask and its covariance with it."""
+"""One spectrum on the grid of another: bin by bin where the grids are alike, else shared out with the covariance."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ UNSTEADY = Flag.TELLURIC | Flag.NO_FLUX | Flag.SECOND_ORDER
 class GridSpectrum:
     """A spectrum on a grid of n bins: as `Spectrum`, with `covariance` (LAGS, n) between neighbours.
 
-    `good` bins may be used, `present` ones have any data, `near_hit` ones are within two bins of a flagged hit,
-    `steady` ones may be compared with another exposure.
+    `wave` is where the light of each bin lies, up to half a bin from the grid. `good` bins may be used, `present` ones
+    have any data, `near_hit` ones are within two bins of a flagged hit, `steady` ones may be compared with another
+    exposure.
     """
 
+    wave: FloatArray
     flux: FloatArray
     var: FloatArray
     covariance: FloatArray
@@ -45,17 +47,64 @@ class GridSpectrum:
     steady: Bools
 
 
-def on_grid(spectrum: Spectrum, reference: Spectrum, *, same: float = 0.02) -> GridSpectrum:
-    """Return `spectrum` on the bins of `reference`; untouched where the grids differ by less than `same` bins."""
+def on_grid(spectrum: Spectrum, reference: Spectrum, *, same: float = 0.02, resample: bool = True) -> GridSpectrum:
+    """Return `spectrum` on the bins of `reference`.
+
+    Untouched where the grids differ by less than `same` bins. With `resample`, or where the widths of the bins differ,
+    bins are shared out; else each bin of the grid takes the nearest bin as it is: nothing is smoothed, neighbours stay
+    independent, and `wave` says where the light really lies.
+    """
     if len(spectrum.wave) == len(reference.wave):
         shift = np.abs(spectrum.wave - reference.wave) / np.gradient(reference.wave)
         if float(np.max(shift)) <= same:
             return _as_it_is(spectrum)
-    return _resampled(spectrum, reference)
+    if resample or not _alike(spectrum.wave, reference.wave):
+        return _resampled(spectrum, reference)
+    return _nearest(spectrum, reference)
+
+
+def _alike(wave: FloatArray, other: FloatArray) -> bool:
+    """Tell whether two grids have bins of the same width where they overlap, to two per cent."""
+    low, high = max(wave[0], other[0]), min(wave[-1], other[-1])
+    if low >= high:
+        return False
+    where = np.linspace(low, high, 32)
+    steps = [np.interp(where, grid, np.gradient(grid)) for grid in (wave, other)]
+    return bool(np.max(np.abs(steps[0] / steps[1] - 1.0)) < 0.02)
+
+
+def _nearest(spectrum: Spectrum, reference: Spectrum) -> GridSpectrum:
+    """Return the spectrum with each bin of the grid taking the nearest one; neighbours that took the same correlate."""
+    grid = _as_it_is(spectrum)
+    middle = 0.5 * (spectrum.wave[1:] + spectrum.wave[:-1])
+    index = np.searchsorted(middle, reference.wave)
+    outer = edges(spectrum.wave)
+    inside = (reference.wave >= outer[0]) & (reference.wave <= outer[-1])
+    twice = np.append(index[1:] == index[:-1], False)
+    covariance = grid.covariance[:, index]
+    covariance[0] = np.where(twice, grid.var[index], covariance[0])
+    mask = np.where(inside, grid.mask[index], np.uint32(Flag.NO_DATA)).astype(np.uint32)
+    box, box_var = (None if array is None else array[index] for array in (grid.boxcar, grid.boxcar_var))
+    return GridSpectrum(
+        np.where(inside, grid.wave[index], reference.wave),
+        np.where(inside, grid.flux[index], 0.0),
+        np.where(inside, grid.var[index], 0.0),
+        np.where(inside, covariance, 0.0),
+        mask,
+        grid.sky[index],
+        grid.fwhm[index],
+        box,
+        box_var,
+        grid.good[index] & inside,
+        grid.present[index] & inside,
+        grid.near_hit[index],
+        grid.steady[index],
+    )
 
 
 def _as_it_is(spectrum: Spectrum) -> GridSpectrum:
     return GridSpectrum(
+        spectrum.wave,
         spectrum.flux,
         spectrum.var,
         _covariance(spectrum),
@@ -92,6 +141,7 @@ def _resampled(spectrum: Spectrum, reference: Spectrum) -> GridSpectrum:
     mask = _moved_mask(spectrum.mask, old, new)
     mask = np.where(good, mask & ~np.uint32(UNUSABLE), mask).astype(np.uint32)
     return GridSpectrum(
+        reference.wave,
         np.where(good, best.value, everything),
         np.where(good, best.var, its_var),
         np.where(good, best.covariance, 0.0),
