@@ -197,3 +197,17 @@ def test_publishing_is_a_hard_link(raw, out):
     linked = store.publish(path, "calibrations/bias_night.fits")
     assert linked.samefile(path)
     assert store.publish(path, "calibrations/bias_night.fits") == linked
+
+
+def test_warnings_of_python_go_into_the_record(raw, out, monkeypatch):
+    import warnings
+
+    def warned(step, frame):
+        warnings.warn("odd numbers", RuntimeWarning, stacklevel=1)
+        return (frame,)
+
+    monkeypatch.setattr(toys.Split, "run", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        record = toys.run_night(raw, out)["measure:s00"].record
+    assert any("odd numbers" in text for text in record["warnings"])

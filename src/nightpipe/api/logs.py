@@ -35,6 +35,7 @@ def run_lines(record: Mapping[str, Any], *, state: str = "") -> Iterator[str]:
         f"  metric {name} = {value:g} {unit}".rstrip() for name, (value, unit) in record.get("metrics", {}).items()
     )
     yield from (f"  caveat {one['code']}: {one['text']}" for one in record.get("arisen", ()))
+    yield from (f"  warning {text}" for text in record.get("warnings", ()))
 
 
 def _input_lines(record: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
@@ -71,16 +72,17 @@ def perform(task: Task) -> dict[str, Any]:
     `state` is ok, caveats, unprocessable (the data's fault, stored under the key) or failed (ours, not stored).
     """
     started, cpu = time.perf_counter(), cpu_seconds()
-    try:
-        record = _perform(task)
-    except DataError as error:
-        record = _stored_failure(task, _fault(task, "unprocessable", error))
-    except Exception as error:  # noqa: BLE001 - one bad frame never stops a night
-        record = _fault(task, "failed", error)
+    with warnings.catch_warnings(record=True) as told:
+        try:
+            record = _perform(task, told)
+        except DataError as error:
+            record = _stored_failure(task, _fault(task, "unprocessable", error))
+        except Exception as error:  # noqa: BLE001 - one bad frame never stops a night
+            record = _fault(task, "failed", error)
     return record | {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}
 
 
-def _perform(task: Task) -> dict[str, Any]:
+def _perform(task: Task, told: list[warnings.WarningMessage]) -> dict[str, Any]:
     started = time.perf_counter()
     recipe = load_book(task.book).recipe(task.recipe)
     run = EngineRun(recipe, {name: one["value"] for name, one in task.parameters.items()})
@@ -94,6 +96,7 @@ def _perform(task: Task) -> dict[str, Any]:
         "arisen": to_plain([one for one in caveats if one not in task.inherited]),
         "caveats": to_plain(caveats),
         "steps": run.steps,
+        "warnings": sorted({f"{Path(one.filename).name}:{one.lineno}: {one.message}" for one in told}),
         "metrics": {name: list(value) for name, value in run.metrics.items()},
         "outputs": {name: _names(name, value) for name, value in outputs.items()},
         "seconds": time.perf_counter() - started,
