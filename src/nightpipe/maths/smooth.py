@@ -41,7 +41,7 @@ def penalised_spline(
 
 
 def _basis(n: int, knots: int) -> FloatArray:
-    from scipy.interpolate import BSpline  # noqa: PLC0415
+    from scipy.interpolate import BSpline
 
     intervals = max(min(knots, n // 4), 1)
     step = (n - 1) / intervals if n > 1 else 1.0
@@ -52,7 +52,7 @@ def _basis(n: int, knots: int) -> FloatArray:
 
 def _fit(basis: FloatArray, points: FloatArray, weight: FloatArray) -> Smooth:
     """Diagonalise penalty against data once; every stiffness then costs nothing (Ruppert et al. 2003, appendix B)."""
-    from scipy.linalg import eigh  # noqa: PLC0415
+    from scipy.linalg import eigh
 
     k = basis.shape[1]
     second = np.diff(np.eye(k), n=2, axis=0)

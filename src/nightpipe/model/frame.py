@@ -35,12 +35,13 @@ class Frame:
 
     `data`, `var` (ny, nx) float32 in `unit` (``"adu"``, ``"electron"``, ``""`` for a flat) and its square, always
     finite; `mask` (ny, nx) uint32 of `Flag` bits decides what counts. `amp` (ny, nx) uint8 numbers the amplifier, or
-    is None where there is one. Before electrons, `var` is that of what was subtracted alone: readout
-    and photons join there.
+    is None where there is one. Before electrons, `var` is that of what was subtracted alone: readout and photons join
+    there.
 
     `var` comes from the data. Once a model of the signal exists, `variance_of` gives the better one: `read_var` is the
     variance without this exposure's photons, `photon_var` the variance of one electron of signal (1 divided by the
-    flat; None: 1), `flat_var` the relative variance of the flat (None: 0).
+    flat; None: 1), `flat_var` the relative variance of the flat (None: 0). A flat keeps in `illumination` (ny, nx) the
+    slit's share of its `data`, which moves when the slit does.
     """
 
     data: Image
@@ -56,6 +57,7 @@ class Frame:
     read_var: Image | None = None
     photon_var: Image | None = None
     flat_var: Image | None = None
+    illumination: Image | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

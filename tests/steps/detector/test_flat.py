@@ -187,3 +187,47 @@ def test_flags_are_passed_on_and_none_is_lost():
     assert np.isfinite(divided.data).all()
     with pytest.raises(BadFrameError):
         FlatField().run(clean(rng, 1.0, shape=(64, 90)), flat)
+
+
+def wide_slit(rng, places, depths, shift=0.0, top=50000.0):
+    """Return a lamp frame of a slit that fills the detector, with dust at `places` moved by `shift`, and the truth."""
+    y = np.mgrid[:200, :300][0]
+    truth = 1 + 0.1 * np.cos((y - shift) / 60.0)
+    for place, depth in zip(places, depths, strict=True):
+        truth = truth * (1 - depth * np.exp(-0.5 * ((y - place - shift) / 1.2) ** 2))
+    return clean(rng, top * truth, shape=(200, 300)), truth
+
+
+def whole(ny=200, nx=300):
+    domain = (0.0, nx - 1.0)
+    edges = [Poly1(np.array([value]), domain) for value in ((ny - 1) / 2, -0.5, ny - 0.5)]
+    return TraceSet((Trace("slit", "slit", *edges),), False)
+
+
+@pytest.mark.parametrize("moved", [0.0, 3.0, -1.6])
+def test_the_slit_may_have_moved_since_the_flat(moved):
+    """Its dust is found in the frame's own light, and divided out where it lies now."""
+    rng = np.random.default_rng(16)
+    places, depths = rng.uniform(20, 180, 14), rng.uniform(0.01, 0.05, 14)
+    flat = NormaliseFlat().run(wide_slit(rng, places, depths)[0], whole())
+    sky, _ = wide_slit(rng, places, depths, shift=moved, top=400.0)
+    even = FlatField().run(sky, flat)
+    assert even.header["NPSLITDY"] == pytest.approx(moved, abs=0.25)
+    rows = np.mean(even.data, axis=1)[10:-10] / 400
+    assert np.std(rows / np.median(rows)) < 0.007  # 0.003 by noise; the dust's rms is 0.013
+    blind = FlatField(reach=0).run(sky, flat)
+    if abs(moved) > 2:
+        rows = np.mean(blind.data, axis=1)[10:-10] / 400
+        assert np.std(rows / np.median(rows)) > 0.011
+
+
+def test_dust_that_cannot_be_seen_is_left_out():
+    rng = np.random.default_rng(17)
+    places, depths = rng.uniform(20, 180, 14), rng.uniform(0.01, 0.05, 14)
+    flat = NormaliseFlat().run(wide_slit(rng, places, depths)[0], whole())
+    dark, _ = wide_slit(rng, places, depths, shift=3.0, top=3.0)
+    even = FlatField().run(dark, flat)
+    assert "NPSLITDY" not in even.header
+    used = np.median(dark.data / np.where(even.data == 0, 1, even.data), axis=1)
+    assert np.std(np.diff(used)) < 0.004  # no dust lines
+    assert np.ptp(used) > 0.05  # but the slit's broad illumination

@@ -96,7 +96,7 @@ def surroundings_ratio(image: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def _along(image: NDArray[Any], size: int, axis: int) -> NDArray[Any]:
-    from scipy.ndimage import median_filter  # noqa: PLC0415
+    from scipy.ndimage import median_filter
 
     window = (size, 1) if axis == 0 else (1, size)
     return np.asarray(median_filter(image, size=window, mode="nearest"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from nightpipe.kernels.cosmics import lacosmic
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
 from nightpipe.steps.detector.fit import name_of, same_shape
-from nightpipe.steps.detector.scene import scene, shift_between
+from nightpipe.steps.detector.scene import Look, look, shift_between
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -107,33 +106,11 @@ class RejectRepeats(Step):
         return np.where(blind, np.inf, excess).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Look:
-    """A frame as the search sees it: what its smooth scene leaves, `rest`, with variance; the objects' `profile`."""
-
-    rest: Floats
-    var: Floats
-    profile: NDArray[np.float64]
-
-
-def look(frame: Frame, good: Bools, rows: int, columns: int, protect: float) -> Look:
-    """Return what the smooth scene leaves over.
-
-    The model's own error is `protect` times its value, and what a misplacement by a tenth of a pixel does to its edges.
-    """
-    smooth = scene(frame.data, good, rows=rows, columns=columns)
-    model = smooth.model
-    down, across = np.gradient(model)
-    own = np.square(protect * np.maximum(model, 0)) + 0.01 * (np.square(down) + np.square(across))
-    var = frame.variance_of(model) + own
-    return Look(frame.data - model, var.astype(np.float32), smooth.profile)
-
-
 def connected(seeds: Bools, bright: Bools) -> Bools:
     """Return the seeds and all of `bright` that touches them, directly or through other bright pixels."""
     if not seeds.any():
         return seeds
-    from scipy.ndimage import binary_propagation  # noqa: PLC0415
+    from scipy.ndimage import binary_propagation
 
     return np.asarray(binary_propagation(seeds, np.ones((3, 3), dtype=np.bool_), mask=seeds | bright))
 
@@ -158,7 +135,7 @@ def _shifted(image: NDArray[Any], rows: int) -> NDArray[Any]:
 
 def _highest(image: NDArray[Any], reach: int) -> NDArray[Any]:
     """Return the largest value within `reach` pixels."""
-    from scipy.ndimage import maximum_filter  # noqa: PLC0415
+    from scipy.ndimage import maximum_filter
 
     return np.asarray(maximum_filter(image, size=2 * reach + 1, mode="nearest"))
 

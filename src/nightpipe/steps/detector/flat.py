@@ -12,19 +12,23 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.fringes import Ripple, ripples
+from nightpipe.model.exposure import Header
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame, Image
 from nightpipe.model.traces import TraceSet
 from nightpipe.steps.detector import lamp as parts
 from nightpipe.steps.detector.fit import name_of, same_shape
+from nightpipe.steps.detector.slitshift import measured_shift, moved, smoothed
 
+_MARGIN = 8  # pixels beyond the slit's edges for which its illumination is kept: the slit may have moved
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """One slit's flat: `value` (ny, nx), of which `response` is the pixels' part; `usable` where it was measured.
+    """One slit's flat: `value` (ny, nx), of which `response` is the pixels' part; `usable` where it was measured,
+    and `illumination` the slit's part, 1 where there is no slit.
 
     `spectrum` (nx,) of the lamp [electron], and the `fraction` (nx,) of it that came through the slit. The detector may
     fringe from column `fringes_begin` on.
@@ -32,6 +36,7 @@ class Normalised:
 
     slit: parts.Slit
     value: FloatArray
+    illumination: FloatArray
     spectrum: FloatArray
     response: FloatArray
     usable: Bools
@@ -77,6 +82,7 @@ class NormaliseFlat(Step):
             unit="",
             read_var=None,
             photon_var=None,
+            illumination=np.prod([part.illumination for part in made], axis=0).astype(np.float32),
             caveats=tuple(caveat for part in made for caveat in self._caveats(part)),
         )
 
@@ -123,28 +129,33 @@ class NormaliseFlat(Step):
         kept = 1 + (wide - 1) * trust
         value = np.where(usable, shape * ratio / wide * kept, np.where(shape > self.least_light, shape, 1.0))
         response = np.where(usable, ratio / wide, 1.0)
-        return Normalised(slit, value, lamp, response, usable, fraction, fringes_begin(frame))
+        near = np.abs(slit.offset - np.mean(slit.places[[0, -1]])) < np.ptp(slit.places) / 2 + _MARGIN
+        slit_part = np.where(near, np.maximum(shape, self.least_light), 1.0)
+        return Normalised(slit, value, slit_part, lamp, response, usable, fraction, fringes_begin(frame))
 
     def _caveats(self, part: Normalised) -> list[Caveat]:
         seen = [r for r in ripples(part.response, part.usable, least=self.fringes) if r.stop > part.fringes_begin]
         found = [_fringe_caveat(ripple) for ripple in seen]
-        stray = np.flatnonzero((part.fraction < 0.9) & (part.spectrum > 0))
-        if stray.size:
-            worst = 1 - float(part.fraction[stray].min())
-            text = (
-                f"up to {min(worst, 1):.0%} of the lamp's light between x = {stray[0]} and {stray[-1]} is stray light"
-            )
-            found.append(Caveat("flat.stray", f"{text}: its shape there was not used"))
+        stray = (part.fraction < 0.9) & (part.spectrum > 0)
+        if stray.any():
+            worst = min(1 - float(part.fraction[stray].min()), 1.0)
+            text = f"up to {worst:.0%} of the lamp's light at {_ranges(stray)} is stray light: its shape was not used"
+            found.append(Caveat("flat.stray", text))
         return found
 
 
 class FlatField(Step):
-    """Divide by the flat field."""
+    """Divide by the flat field, its slit illumination moved to where the slit lies in this frame."""
+
+    reach: float = parameter(6.0, "look this far for the slit's dust; 0 leaves the flat as it is", unit="pixel", ge=0)
+    significance: float = parameter(5.0, "least significance of the dust in this frame", unit="sigma", gt=0)
 
     def run(self, frame: Frame, flat: Frame) -> Frame:
         """Return `frame` over `flat`, its variance ``(var + result^2 * flat.var) / flat^2``.
 
-        The flat's flags (`NO_FLAT`, `BAD`, `OUTSIDE_SLIT`) are passed on.
+        The slit's dust and roughness are looked for in the frame's own light. Where they are seen, the flat's slit
+        illumination is moved there (header ``NPSLITDY`` [pixel]); where not, its fine structure is left out, since
+        nobody knows where it lies. The flat's flags (`NO_FLAT`, `BAD`, `OUTSIDE_SLIT`) are passed on.
 
         Raises
         ------
@@ -152,7 +163,8 @@ class FlatField(Step):
             The two have different shapes.
         """
         same_shape(frame, flat, "flat", units=False)
-        value = np.where(flat.data > 0, flat.data, np.float32(1))
+        value, header = self._placed(frame, flat)
+        value = np.where(value > 0, value, np.float32(1)).astype(np.float32)
         data = frame.data / value
         relative = flat.var / value**2
         passed = flat.mask & np.uint32(Flag.NO_FLAT | Flag.BAD | Flag.OUTSIDE_SLIT | Flag.NO_DATA)
@@ -163,9 +175,18 @@ class FlatField(Step):
             read_var=_over(frame.read_var, value**2),
             photon_var=(1 / value if frame.photon_var is None else frame.photon_var / value).astype(np.float32),
             flat_var=relative.astype(np.float32),
-            header=frame.header | {"NPFLAT": True},
+            header=frame.header | header,
             caveats=flat.caveats,
         )
+
+    def _placed(self, frame: Frame, flat: Frame) -> tuple[NDArray[Any], Header]:
+        """Return the flat's value with the slit where this frame has it, and what to note."""
+        if flat.illumination is None or self.reach == 0:
+            return flat.data, {"NPFLAT": True}
+        shift = measured_shift(frame, flat, reach=self.reach, significance=self.significance)
+        slit = smoothed(flat.illumination) if shift is None else moved(flat.illumination, shift)
+        noted: Header = {"NPFLAT": True} if shift is None else {"NPFLAT": True, "NPSLITDY": round(shift, 3)}
+        return flat.data / flat.illumination * slit, noted
 
 
 def fringes_begin(frame: Frame) -> int:
@@ -187,6 +208,12 @@ def _along(values: FloatArray, blocks: list[tuple[int, int]]) -> FloatArray:
 
 def _over(image: Image | None, divisor: NDArray[Any]) -> Image | None:
     return None if image is None else (image / divisor).astype(np.float32)
+
+
+def _ranges(where: Bools) -> str:
+    """Return the stretches of columns in words."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], where, [False]]).astype(np.int8)))
+    return ", ".join(f"x = {a} to {b - 1}" for a, b in zip(edges[::2], edges[1::2], strict=True))
 
 
 def _fringe_caveat(ripple: Ripple) -> Caveat:

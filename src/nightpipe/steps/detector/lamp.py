@@ -99,7 +99,7 @@ def _amplitude(fine: FloatArray, reference: FloatArray, reach: int) -> tuple[flo
 
 
 def _running_median(shapes: FloatArray, width: int) -> FloatArray:
-    from scipy.ndimage import median_filter  # noqa: PLC0415
+    from scipy.ndimage import median_filter
 
     return np.asarray(median_filter(np.nan_to_num(shapes, nan=0.0), size=(1, width), mode="nearest"))
 

@@ -36,6 +36,6 @@ def grown(where: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """Return `where` grown by `pixels` in all eight directions."""
     if pixels == 0 or not where.any():
         return where
-    from scipy.ndimage import binary_dilation  # noqa: PLC0415
+    from scipy.ndimage import binary_dilation
 
     return np.asarray(binary_dilation(where, np.ones((3, 3), dtype=np.bool_), iterations=pixels))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.robust import masked_median
+from nightpipe.model.frame import Frame
 from nightpipe.steps.detector.lamp import bilinear, block_edges
 
 Bools = NDArray[np.bool_]
@@ -42,6 +43,28 @@ def scene(data: NDArray[Any], good: Bools, *, rows: int, columns: int) -> Scene:
     rest = data - sky
     objects = object_trails(rest, good, columns)
     return Scene(sky, objects * _brightness(rest, objects, good))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame as the search sees it: what its smooth scene leaves, `rest`, with variance; the objects' `profile`."""
+
+    rest: NDArray[np.float32]
+    var: NDArray[np.float32]
+    profile: NDArray[np.float64]
+
+
+def look(frame: Frame, good: Bools, rows: int, columns: int, protect: float) -> Look:
+    """Return what the smooth scene leaves over.
+
+    The model's own error is `protect` times its value, and what a misplacement by a tenth of a pixel does to its edges.
+    """
+    smooth = scene(frame.data, good, rows=rows, columns=columns)
+    model = smooth.model
+    down, across = np.gradient(model)
+    own = np.square(protect * np.maximum(model, 0)) + 0.01 * (np.square(down) + np.square(across))
+    var = frame.variance_of(model) + own
+    return Look(frame.data - model, var.astype(np.float32), smooth.profile)
 
 
 def sky_lines(data: NDArray[Any], good: Bools, rows: int) -> NDArray[Any]:
