@@ -103,7 +103,10 @@ def build(scene: Scene | None = None, seed: int = 1) -> Built:
         mask[hit] = 1
         data[hit] = 1e5 * rng.random(int(hit.sum()))
     var = np.maximum(data, 0) + scene.read_noise**2
-    frame = Frame(data.astype(np.float32), var.astype(np.float32), mask, "electron", exposure(scene), detector(scene))
+    frame = Frame(
+        data.astype(np.float32), var.astype(np.float32), mask, "electron", exposure(scene), detector(scene),
+        read_var=np.full(data.shape, scene.read_noise**2, dtype=np.float32),
+    )  # fmt: skip
     return Built(frame, wavelengths(scene), slit(scene), truth, scene)
 
 

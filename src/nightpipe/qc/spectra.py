@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nightpipe.base.errors import DataError
 from nightpipe.maths.robust_run import running_median
 from nightpipe.model.frame import Frame
-from nightpipe.model.spectrum import SkyModel, Spectrum
+from nightpipe.model.spectrum import SkyModel, Source, Spectrum
 from nightpipe.model.wave import WaveSolution
 
 Array = NDArray[np.float64]
@@ -20,6 +20,12 @@ BAND = (4000.0, 8500.0)
 
 CLEAN = ((4500.0, 5400.0), (6050.0, 6230.0), (7050.0, 7220.0), (8070.0, 8240.0))
 """Windows [Angstrom, vacuum] with little airglow at low resolution."""
+
+
+def snr_median(spectrum: Spectrum, lo: float = BAND[0], hi: float = BAND[1]) -> float:
+    """Return the median formal signal-to-noise ratio per bin between two wavelengths; 0 without a good bin."""
+    use = spectrum.good & (spectrum.wave >= lo) & (spectrum.wave <= hi)
+    return float(np.median(spectrum.flux[use] / spectrum.err[use])) if use.any() else 0.0
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,21 @@ class EmpiricalNoise:
     rejected: int
 
 
-def empirical_snr(
+def empirical_snr(first: Spectrum, second: Spectrum, lo: float = BAND[0], hi: float = BAND[1]) -> float:
+    """Return the median signal-to-noise ratio per bin of the mean of two exposures, from their difference."""
+    return empirical_noise(first, second, lo, hi).snr
+
+
+def empirical_noise(
     first: Spectrum, second: Spectrum, lo: float = BAND[0], hi: float = BAND[1], *, window: int = 61, clip: float = 4.0
 ) -> EmpiricalNoise:
     """Return the signal-to-noise ratio of the weighted mean of two exposures from their difference.
 
-    The second is scaled to the first by the running ratio over (odd) `window` bins: clouds and slit losses are no noise.
-    Bins are compared as they are, without interpolation, which would correlate neighbours and flatter the noise; the
-    two must therefore be sampled alike to a third of a bin. Raises DataError where they are not, or too few are good.
+    The second is scaled to the first by the running ratio over (odd) `window` bins: clouds and slit losses are no
+    noise. Bins are compared as they are, without interpolation, which would correlate neighbours and flatter the noise;
+    the two must therefore be sampled alike to half a bin. Raises DataError where they are not, or too few are good.
     """
-    if len(first.wave) != len(second.wave) or _apart(first, second) > 0.34:
+    if len(first.wave) != len(second.wave) or _apart(first, second) > 0.5:
         raise DataError("two spectra on the same pixels", "other wavelengths", "compare exposures of one setup")
     use = first.good & second.good & (first.wave >= lo) & (first.wave <= hi)
     if use.sum() < 30:
@@ -82,21 +93,31 @@ def sky_chi(
     frame: Frame,
     sky: SkyModel,
     wave: WaveSolution,
-    windows: tuple[tuple[float, float], ...] = CLEAN,
+    sources: tuple[Source, ...] = (),
     *,
+    windows: tuple[tuple[float, float], ...] = CLEAN,
     clip: float = 4.0,
 ) -> float:
     """Return the standard deviation of (data - sky) / error over the sky's pixels in the `windows` [Angstrom].
 
-    Pixels further than `clip` sigma from the median are left out (one in 16,000 of a Gaussian at 4). The error is that
-    of the model: readout, photons of the modelled sky, and the model's own. Raises DataError without 100 pixels.
+    Pixels within three FWHM of a source are left out, and those further than `clip` sigma from the median (one in
+    16,000 of a Gaussian at 4). The error is that of the model: readout, photons of the modelled sky, and the model's
+    own. Raises DataError without 100 pixels.
     """
     wavelength = wave.map()
     inside = np.any([(wavelength >= lo) & (wavelength <= hi) for lo, hi in windows], axis=0)
-    use = sky.used & frame.good & inside
+    use = sky.used & frame.good & inside & ~_near(sources, frame.shape)
     if use.sum() < 100:
         raise DataError("100 pixels of sky in the windows", f"{int(use.sum())}", "choose windows within the range")
     error = np.sqrt(frame.variance_of(sky.model)[use] + sky.var[use])
     pull = (frame.data[use] - sky.model[use]) / error
     keep = np.abs(pull - np.median(pull)) <= clip
     return float(np.std(pull[keep]))
+
+
+def _near(sources: tuple[Source, ...], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    rows, columns = np.arange(shape[0], dtype=np.float64)[:, None], np.arange(shape[1], dtype=np.float64)
+    near = np.zeros(shape, dtype=bool)
+    for source in sources:
+        near |= np.abs(rows - source.trace.centre(columns)[None, :]) <= 3.0 * source.fwhm
+    return near

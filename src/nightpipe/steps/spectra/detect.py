@@ -267,13 +267,15 @@ def _in_many_chunks(rest: Chunks, one: Found, noise: Array, scale: float, rules:
 def _valley(chunks: Chunks, one: Found, star: Found, noise: Array) -> bool:
     """Return whether the light dips between two objects by more than three sigma below the fainter peak."""
     value, error = aligned(chunks, noise, star.course.centre)
-    middle = _middle_of(star)
-    first, second = sorted((float(star.course.centre(middle)), float(one.course.centre(middle))))
     kernel = gaussian(np.arange(-3, 4), max(0.4 * star.fwhm, 1.2))
-    smooth = np.convolve(value, kernel / kernel.sum(), mode="same")
-    between = slice(round(first), round(second) + 1)
-    peak = round(float(one.course.centre(middle)))
+    kernel /= kernel.sum()
+    smooth = np.convolve(value, kernel, mode="same")
+    middle = _middle_of(star)
+    bright, faint = (round(float(item.course.centre(middle))) for item in (star, one))
+    reach = max(round(0.4 * one.fwhm), 1)
+    around = np.arange(max(faint - reach, 0), min(faint + reach + 1, len(smooth)))
+    peak = int(around[np.argmax(smooth[around])])
+    between = slice(min(bright, peak), max(bright, peak) + 1)
     low = int(np.argmin(smooth[between])) + between.start
-    top = float(smooth[max(peak - 1, 0) : peak + 2].max())
-    sigma = math.hypot(*(float(error[k]) if math.isfinite(error[k]) else 0.0 for k in (low, min(peak, len(error) - 1))))
-    return top - float(smooth[low]) > 3.0 * sigma * math.sqrt(float(np.sum(kernel**2)) / float(kernel.sum()) ** 2)
+    sigma = math.hypot(*(float(error[k]) if math.isfinite(error[k]) else 0.0 for k in (low, peak)))
+    return float(smooth[peak] - smooth[low]) > 3.0 * sigma * math.sqrt(float(np.sum(kernel**2)))

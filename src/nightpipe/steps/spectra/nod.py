@@ -81,7 +81,7 @@ def _matched(frame: Frame, partner: Frame, inside: Mask, scale: bool, most: int)
     data = np.roll(partner.data.astype(np.float64), step, axis=1) * factor
     var = np.roll(partner.var.astype(np.float64), step, axis=1) * factor**2
     good = np.roll(partner.good, step, axis=1)
-    good[:, :step] = False
+    good[:, : max(step, 0)] = False
     good[:, frame.shape[1] + min(step, 0) :] = False
     caveats: tuple[Caveat, ...] = ()
     if abs(offset - step) > 0.15:

@@ -74,13 +74,15 @@ def sky_pixels(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask, start: A
 
 
 def column_medians(data: Array, where: Mask) -> Array:
-    """Return the median of each column over the pixels `where`, bridged where a column has none."""
+    """Return the median of each column over the pixels `where`, bridged where a column has none; error without any."""
     ordered = np.sort(np.where(where, data, np.inf), axis=0)
     count = where.sum(axis=0)
     columns = np.arange(data.shape[1])
     low = ordered[np.maximum(count - 1, 0) // 2, columns]
     high = ordered[np.minimum(count // 2, len(data) - 1), columns]
     known = count > 0
+    if not known.any():
+        raise BadFrameError("pixels of sky in the slit", "none", "check slit edges and mask")
     with np.errstate(invalid="ignore"):
         middle = 0.5 * (low + high)
     return np.interp(columns, columns[known], middle[known])
