@@ -73,7 +73,7 @@ def clean(
     out: Annotated[Path, typer.Argument(help="Output folder.")],
     *,
     older: Annotated[
-        float, typer.Option("--older", min=0.0, help="Drop intermediates not used for so many days.")
+        float, typer.Option("--older", min=0.0, help="Drop only intermediates made more than so many days ago.")
     ] = 0.0,
     keep: Annotated[
         float, typer.Option("--keep", min=0.0, help="Keep the newest intermediates up to so many GB.")

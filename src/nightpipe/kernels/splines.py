@@ -132,6 +132,7 @@ class _Points:
 
 
 def scaled_to(y: F64, domain: tuple[float, float]) -> F64:
+    """Map `domain` onto [-1, 1]; a domain of no width onto 0."""
     low, high = domain
     return (2.0 * y - (low + high)) / (high - low) if high > low else np.zeros_like(y)
 
