@@ -1,6 +1,7 @@
 """Time and compare the kernels with what people use today; peers that are not installed are left out.
 
-``python bench/run.py [SUBJECT ...] [--small]`` prints CPU seconds (best of three, all threads) and the ratio to nightpipe.
+``python bench/run.py [SUBJECT ...] [--small]`` prints CPU seconds of all threads, the best of three runs, and the
+ratio to nightpipe.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def kernel(function: F) -> F:
     numba looks at its cache folder only while decorating, so the folder is ours just for that moment and the user's
     own numba functions are left alone.
     """
-    from numba import config, njit  # noqa: PLC0415  (imported when a kernel module is, not before)
+    from numba import config, njit
 
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())
@@ -35,7 +35,7 @@ def kernel(function: F) -> F:
 
 def helper(function: F) -> F:
     """Compile a function that only kernels call: it is part of their machine code, which halves the compilation."""
-    from numba import njit  # noqa: PLC0415
+    from numba import njit
 
     compiled: F = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_options())(function)
     return compiled

@@ -36,17 +36,16 @@ def clip_tiles(
     for start in range(0, size, width):
         stop = min(start + width, size)
         tile = np.empty((n, stop - start), dtype=np.float32)
-        good = _load(values[:, start:stop], bad[:, start:stop], tile)
+        good = _load(values, bad, start, tile)
         sort_columns(tile, pairs)
-        fixed = _given_scale(variance[:, start:stop], values[:, start:stop], bad[:, start:stop], pairs, choice)
+        fixed = _given_scale(variance, values, bad, start, stop, pairs, choice)
         first, last = _limits(tile, good, mad, fixed, choice)
         for k in range(stop - start):
             used[start + k] = last[k] - first[k]
             rejected[start + k] = good[k] - (last[k] - first[k])
         ends = _ends(tile, first, last)
         if variance.shape[0] or choice[6] > 0:
-            _weigh(values[:, start:stop], bad[:, start:stop], variance[:, start:stop], weights, ends,
-                   value[start:stop], error[start:stop])  # fmt: skip
+            _weigh(values, bad, variance, weights, start, ends, value[start:stop], error[start:stop])
         else:
             _average(tile, first, last, ends, value[start:stop], error[start:stop])
         if choice[5] > 0:
@@ -54,38 +53,37 @@ def clip_tiles(
 
 
 @helper
-def _load(values: F32, bad: U8, tile: F32) -> I64:
+def _load(values: F32, bad: U8, start: int, tile: F32) -> I64:
     """Copy into `tile` with +inf where a pixel is bad or not finite; return the number of good values a pixel."""
-    good = np.zeros(tile.shape[1], dtype=np.float32)
+    width = tile.shape[1]
+    good, number = np.zeros(width, dtype=np.float32), np.empty(width, dtype=np.int64)
     top, none, one = np.float32(3.0e38), np.float32(np.inf), np.float32(1)
     for i in range(values.shape[0]):
-        row, out = values[i], tile[i]
-        for k in range(out.size):
+        row, out = values[i, start : start + width], tile[i]
+        for k in range(width):
             out[k] = row[k] if abs(row[k]) < top else none
         if bad.shape[0]:
-            flag = bad[i]
-            for k in range(out.size):
+            flag = bad[i, start : start + width]
+            for k in range(width):
                 out[k] = none if flag[k] else out[k]
-        for k in range(out.size):
+        for k in range(width):
             good[k] += one if out[k] < top else np.float32(0)
-    number = np.empty(good.size, dtype=np.int64)
-    for k in range(good.size):
+    for k in range(width):
         number[k] = int(good[k])
     return number
 
 
 @helper
-def _given_scale(variance: F32, values: F32, bad: U8, pairs: I64, choice: F64) -> F32:
+def _given_scale(variance: F32, values: F32, bad: U8, start: int, stop: int, pairs: I64, choice: F64) -> F32:
     """Return sigma from the median variance of each pixel's good values; empty where the scale is empirical."""
     if choice[4] == 0:
         return np.empty(0, dtype=np.float32)
-    tile = np.empty_like(variance)
-    good = _load(values, bad, tile)
+    tile, sigma = np.empty((values.shape[0], stop - start), dtype=np.float32), np.zeros(stop - start, dtype=np.float32)
+    good = _load(values, bad, start, tile)
     for i in range(tile.shape[0]):
-        for k in range(tile.shape[1]):
-            tile[i, k] = variance[i, k] if tile[i, k] < np.float32(np.inf) else np.float32(np.inf)
+        for k in range(sigma.size):
+            tile[i, k] = variance[i, start + k] if tile[i, k] < np.float32(np.inf) else np.float32(np.inf)
     sort_columns(tile, pairs)
-    sigma = np.zeros(tile.shape[1], dtype=np.float32)
     for k in range(sigma.size):
         if good[k]:
             sigma[k] = np.sqrt(max(_middle(tile, 0, good[k], k), np.float32(0)))
@@ -131,17 +129,25 @@ def _limits(tile: F32, good: I64, mad: F64, fixed: F32, choice: F64) -> tuple[I6
 
 @helper
 def _narrow_all(tile: F32, first: I64, last: I64, centre: F32, sigma: F32, choice: F64) -> U8:
-    """Narrow every column once; return where anything went. Only columns whose ends lie outside are looked at."""
-    ends = _ends(tile, first, last)
+    """Narrow every column once, counting what lies beyond the clip row by row; return where anything went."""
+    n, width = tile.shape
     low, high, floor = np.float32(choice[0]), np.float32(choice[1]), np.float32(choice[3])
-    moved = np.zeros(centre.size, dtype=np.uint8)
-    least, most = ends[0], ends[1]
-    for k in range(centre.size):
+    least, most = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
+    below, above = np.zeros(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+    for k in range(width):
         scale = max(floor, sigma[k])
-        moved[k] = (least[k] < centre[k] - low * scale) | (most[k] > centre[k] + high * scale)
-    for k in range(centre.size):
-        if moved[k]:
-            moved[k] = _narrow(tile, first, last, k, centre[k], sigma[k], choice)
+        least[k], most[k] = centre[k] - low * scale, centre[k] + high * scale
+    for i in range(n):
+        row = tile[i]
+        for k in range(width):
+            below[k] += np.float32(1) if row[k] < least[k] else np.float32(0)
+        for k in range(width):
+            above[k] += np.float32(1) if row[k] > most[k] else np.float32(0)
+    moved = np.zeros(width, dtype=np.uint8)
+    for k in range(width):
+        a, b = max(first[k], int(below[k])), min(last[k], n - int(above[k]))
+        if b > a and b - a < last[k] - first[k]:
+            first[k], last[k], moved[k] = a, b, 1
     return moved
 
 
@@ -290,20 +296,21 @@ def _ends(tile: F32, first: I64, last: I64) -> F32:
 
 
 @helper
-def _weigh(values: F32, bad: U8, variance: F32, weights: F64, ends: F32, value: F32, error: F32) -> None:
+def _weigh(values: F32, bad: U8, variance: F32, weights: F64, start: int, ends: F32, value: F32, error: F32) -> None:
     """Write the weighted mean of the values within `ends`, and its error from `variance`, else from the scatter."""
     for k in range(value.size):
         total = square = mean = noise = scatter = 0.0
+        at = start + k
         for i in range(values.shape[0]):
-            keep = (values[i, k] >= ends[0, k]) & (values[i, k] <= ends[1, k])
-            if keep and (bad.shape[0] == 0 or bad[i, k] == 0):
+            keep = (values[i, at] >= ends[0, k]) & (values[i, at] <= ends[1, k])
+            if keep and (bad.shape[0] == 0 or bad[i, at] == 0):
                 w = weights[i]
                 total += w
                 square += w * w
-                step = values[i, k] - mean
+                step = values[i, at] - mean
                 mean += step * w / total if total > 0 else 0.0
-                scatter += w * step * (values[i, k] - mean)
-                noise += w * w * variance[i, k] if variance.shape[0] else 0.0
+                scatter += w * step * (values[i, at] - mean)
+                noise += w * w * variance[i, at] if variance.shape[0] else 0.0
         if total > 0:
             value[k] = mean
             freedom = total * total / square - 1

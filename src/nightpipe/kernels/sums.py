@@ -190,17 +190,24 @@ def _weighted(d: F64, v: F64, p: F64, g: F64, flux: float) -> tuple[float, float
 
 @helper
 def _least_absolute(d: F64, v: F64, p: F64) -> float:
-    """Return the flux that minimises sum(|d - f p| / sqrt(v)): the median of d/p weighted by p / sqrt(v)."""
-    low = high = d[0] / p[0]
-    total = 0.0
+    """Return the flux that minimises sum(|d - f p| / sqrt(v)), to a hundredth of its error, by halving the range.
+
+    It is the median of d / p weighted by p / sqrt(v); the wings of the profile, below a tenth of its top, have no say.
+    """
+    edge, total, weight = 0.0, 0.0, 0.0
     for k in range(d.size):
-        low, high = min(low, d[k] / p[k]), max(high, d[k] / p[k])
-        total += p[k] / math.sqrt(v[k])
-    for _ in range(60):
+        edge = max(edge, 0.1 * p[k])
+    low, high = np.inf, -np.inf
+    for k in range(d.size):
+        if p[k] > edge:
+            low, high = min(low, d[k] / p[k]), max(high, d[k] / p[k])
+            total += p[k] / math.sqrt(v[k])
+            weight += p[k] * p[k] / v[k]
+    while (high - low) ** 2 * weight > 1e-4 and high - low > 1e-12 * max(abs(high), abs(low)):
         middle = 0.5 * (low + high)
         above = 0.0
         for k in range(d.size):
-            above += p[k] / math.sqrt(v[k]) if d[k] > middle * p[k] else 0.0
+            above += p[k] / math.sqrt(v[k]) if p[k] > edge and d[k] > middle * p[k] else 0.0
         low, high = (middle, high) if above > 0.5 * total else (low, middle)
     return 0.5 * (low + high)
 
@@ -264,7 +271,8 @@ def optimal_plain(
     for x in np.flatnonzero(good.any(axis=0)):
         use = np.flatnonzero(good[:, x])
         d, v, p = image[use, x], noise[use, x], shape[use, x]
-        order = np.argsort(d / p)
+        core = p > 0.1 * p.max()
+        order = np.flatnonzero(core)[np.argsort((d / p)[core])]
         weight = (p / np.sqrt(v))[order]
         flux = (d / p)[order][np.searchsorted(np.cumsum(weight), 0.5 * weight.sum())]
         keep = np.ones(len(use), dtype=bool)
