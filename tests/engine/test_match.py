@@ -110,3 +110,8 @@ def test_a_decision_overrides_the_rule(raw):
     wrong = Decisions([make(exposure, "Match.arc", ["a_lost"], "typo", "me")])
     with pytest.raises(ConfigError, match="a_lost"):
         matched(raw, "s00", FrameType.ARC, wrong)
+
+
+def test_a_calibration_belongs_to_its_own_set(raw):
+    sets = {tuple(names(matched(raw, name, FrameType.BIAS))) for name in ("b0", "b1", "b2")}
+    assert sets == {("b0", "b1", "b2")}

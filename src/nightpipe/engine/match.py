@@ -42,9 +42,10 @@ def associate(
     """Return the frames of type `kind` that serve `exposure` by its instrument's rule, or by a decision.
 
     `also` names facts beyond the rule's keys that must agree (``exptime`` for darks). Keys of the rule's `relax` are
-    given up one after the other, each with a caveat; then age and nearness in time decide.
+    given up one after the other, each with a caveat; then age and nearness in time decide. A calibration frame
+    belongs to its own set.
     """
-    candidates = [one for one in night.of(kind) if one.path != exposure.path]
+    candidates = list(night.of(kind))
     wish = None if decisions is None else decisions.value(exposure, f"Match.{kind.value}")
     if wish is not None:
         return _wished(exposure, kind, candidates, wish)

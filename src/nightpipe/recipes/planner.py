@@ -321,4 +321,4 @@ def _calibrations_alone(night: Night, builder: Builder) -> None:
     for flat in night.of(FrameType.FLAT):
         calibrations(builder, flat)
     for bias in night.of(FrameType.BIAS):
-        _bias(builder, Match((bias, *builder.match(bias, FrameType.BIAS).exposures)), bias)
+        _bias(builder, builder.match(bias, FrameType.BIAS), bias)
