@@ -34,7 +34,7 @@ def moffat(offset: ArrayLike, fwhm: ArrayLike, beta: float) -> FloatArray:
 
 def gaussian(offset: ArrayLike, fwhm: ArrayLike) -> FloatArray:
     """Return the share of light in pixels at `offset` from the centre of a Gaussian, integrated over each pixel."""
-    from scipy.special import ndtr  # noqa: PLC0415
+    from scipy.special import ndtr
 
     sigma = np.asarray(fwhm, dtype=np.float64) / FWHM_PER_SIGMA
     offset = np.asarray(offset, dtype=np.float64)
@@ -71,23 +71,27 @@ def _crossing(values: FloatArray, offset: FloatArray, level: float) -> float:
     return float(offset[k - 1] + share * (offset[k] - offset[k - 1]))
 
 
-def centroid_shift(values: FloatArray, var: FloatArray, offset: FloatArray, fwhm: float) -> tuple[float, float, float]:
-    """Return the shift of a profile from `offset` zero, its error, and its amplitude over error.
+def centroid_shift(
+    values: FloatArray, var: FloatArray, offset: FloatArray, fwhm: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the shift of profiles (..., n) from `offset` zero, its error, and amplitude over error, each (...).
 
     Linear least squares for ``a G + b G'``, G a Gaussian of width `fwhm`; shift = -b / a. Exact for small shifts, so
-    iterate. `var` is infinite where a value is not to be used.
+    iterate. `var` is infinite where a value is not to be used. Where there is no light the error is infinite.
     """
     step = 0.05 * fwhm
     shape = gaussian(offset, fwhm)
     slope = (gaussian(offset + step, fwhm) - gaussian(offset - step, fwhm)) / (2 * step)
-    basis = np.stack([shape, slope], axis=1)
     weight = np.where(np.isfinite(var) & (var > 0), 1.0 / np.where(var > 0, var, 1.0), 0.0)
-    matrix = basis.T @ (weight[:, None] * basis)
-    if not np.linalg.det(matrix) > 1e-12 * matrix[0, 0] * matrix[1, 1] or matrix[0, 0] <= 0:
-        return 0.0, math.inf, 0.0
-    cov = np.linalg.inv(matrix)
-    a, b = cov @ (basis.T @ (weight * values))
-    significance = a / math.sqrt(cov[0, 0])
-    if a <= 0:
-        return 0.0, math.inf, float(significance)
-    return float(-b / a), float(math.sqrt(cov[1, 1]) / a), float(significance)
+    aa, bb, ab = (np.sum(weight * p * q, axis=-1) for p, q in ((shape, shape), (slope, slope), (shape, slope)))
+    ra, rb = (np.sum(weight * p * values, axis=-1) for p in (shape, slope))
+    det = aa * bb - ab**2
+    solved = (det > 1e-12 * aa * bb) & (aa > 0)
+    det = np.where(solved, det, 1.0)
+    amplitude, tilt = (bb * ra - ab * rb) / det, (aa * rb - ab * ra) / det
+    lit = solved & (amplitude > 0)
+    safe = np.where(lit, amplitude, 1.0)
+    shift = np.where(lit, -tilt / safe, 0.0)
+    error = np.where(lit, np.sqrt(np.maximum(aa / det, 0.0)) / safe, np.inf)
+    significance = np.where(solved, amplitude / np.sqrt(np.where(solved & (bb > 0), bb / det, 1.0)), 0.0)
+    return shift, error, significance

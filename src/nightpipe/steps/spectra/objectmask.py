@@ -104,17 +104,21 @@ def _baseline(level: Array, error: Array, known: Mask) -> Array:
     low, high = np.percentile(level[known], (25, 70))  # a nodded partner's object is negative
     keep = known & (level >= low) & (level <= high)
     order = 0
+    inverse = 1.0 / np.where(known, error, 1.0)
     for iteration in range(12):
         order = min(iteration // 2, 2)
-        weight = np.where(keep, 1.0 / np.where(known, error, 1.0), 0.0)
-        coef, *_ = np.linalg.lstsq(basis[:, : order + 1] * weight[:, None], level * weight, rcond=None)
-        residual = (level - basis[:, : order + 1] @ coef) / np.where(known, error, 1.0)
+        part = basis[:, : order + 1]
+        weighted = part * np.where(keep, inverse**2, 0.0)[:, None]
+        coef = np.linalg.solve(weighted.T @ part, weighted.T @ level)
+        residual = (level - part @ coef) * inverse
         scale = max(_spread(residual[keep]), 1.0)
         fresh = known & (residual < 2.5 * scale) & (residual > -4.0 * scale)
         if fresh.sum() < max(8, 0.15 * known.sum()):
             break
+        if order == 2 and np.array_equal(fresh, keep):
+            break
         keep = fresh
-    return np.asarray(basis[:, : order + 1] @ coef)
+    return np.asarray(part @ coef)
 
 
 def _spread(values: Array) -> float:

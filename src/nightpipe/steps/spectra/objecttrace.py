@@ -54,28 +54,31 @@ def summed(shape: Poly1, change: Poly1) -> Poly1:
 
 
 def _centroids(chunks: Chunks, start: Poly1, fwhm: float, limit: float) -> tuple[Array, Array, Array]:
-    rows = np.arange(chunks.value.shape[1], dtype=np.float64)
-    found = []
-    for x, value, error in zip(chunks.x, chunks.value, chunks.error, strict=True):
-        first = float(start(x))
-        y, err, significance = _centroid(rows, value, error**2, first, fwhm)
-        if significance >= limit and abs(y - first) < 1.2 * fwhm and err < 0.5 * fwhm:
-            found.append((x, y, math.hypot(err, FLOOR)))
-    table = np.array(found).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
-
-
-def _centroid(rows: Array, value: Array, var: Array, y: float, fwhm: float) -> tuple[float, float, float]:
-    err, significance = math.inf, 0.0
-    for _ in range(6):
-        near = np.abs(rows - y) <= 1.5 * fwhm
-        if np.isfinite(var[near]).sum() < max(0.6 * near.sum(), 3):
-            return y, math.inf, 0.0
-        shift, err, significance = centroid_shift(value[near], var[near], rows[near] - y, fwhm)
-        y += float(np.clip(shift, -0.5 * fwhm, 0.5 * fwhm))
-        if abs(shift) < 5e-3:
+    """Return x, y and error of the chunks in which the object is significant and near `start`."""
+    first = start(chunks.x)
+    y = first.copy()
+    for _ in range(5):
+        shift, err, significance, known = _shifts(chunks, y, fwhm)
+        y = y + np.clip(shift, -0.5 * fwhm, 0.5 * fwhm)
+        if np.abs(shift).max(initial=0.0) < 5e-3:
             break
-    return y, err, significance
+    use = known & (significance >= limit) & (np.abs(y - first) < 1.2 * fwhm) & (err < 0.5 * fwhm)
+    return chunks.x[use], y[use], np.hypot(err[use], FLOOR)
+
+
+def _shifts(chunks: Chunks, y: Array, fwhm: float) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    """Return shift, error and significance around `y` in every chunk, and whether enough rows were measured there."""
+    ny = chunks.value.shape[1]
+    reach = math.ceil(1.5 * fwhm)
+    rows = np.round(y).astype(np.intp)[:, None] + np.arange(-reach, reach + 1)[None, :]
+    offset = rows - y[:, None]
+    near = np.abs(offset) <= 1.5 * fwhm
+    place = np.clip(rows, 0, ny - 1)
+    var = np.take_along_axis(chunks.error, place, axis=1) ** 2
+    var = np.where(near & (rows == place), var, np.inf)
+    known = np.isfinite(var).sum(axis=1) >= np.maximum(0.6 * near.sum(axis=1), 3)
+    value = np.where(np.isfinite(var), np.take_along_axis(chunks.value, place, axis=1), 0.0)
+    return *centroid_shift(value, var, offset, fwhm), known
 
 
 def _moved(chunks: Chunks, start: Poly1, fwhm: float) -> Poly1:
@@ -84,7 +87,7 @@ def _moved(chunks: Chunks, start: Poly1, fwhm: float) -> Poly1:
     offset = 0.0
     for _ in range(4):
         mean, error = straightened(chunks, start.shifted(offset), places)
-        shift, err, significance = centroid_shift(mean, error**2, places, fwhm)
+        shift, err, significance = (float(part) for part in centroid_shift(mean, error**2, places, fwhm))
         if significance < 3.0 or err > 0.5 * fwhm or abs(offset + shift) > fwhm:
             break
         offset += shift
@@ -164,7 +167,7 @@ def measured_width(chunks: Chunks, centre: Poly1, guess: float, largest: float) 
 
 
 def _width_within(chunks: Chunks, centre: Poly1, guess: float, largest: float) -> float:
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415
+    from scipy.optimize import minimize_scalar
 
     offset = np.arange(chunks.value.shape[1], dtype=np.float64)[None, :] - centre(chunks.x)[:, None]
     low, high = _free_reach(chunks, centre, guess)

@@ -66,7 +66,7 @@ def fit_moffat(chunks: Chunks, centres: list[Array], fwhm: float, nx: int) -> Mo
     `centres` are the y of every source in each chunk. Amplitudes are solved for inside (variable projection, Golub &
     Pereyra 1973). Weak priors (width within a third of `fwhm`, beta near 3, gradient 0 +- 0.15) lead faint sources.
     """
-    from scipy.optimize import least_squares  # noqa: PLC0415
+    from scipy.optimize import least_squares
 
     rows = np.arange(chunks.value.shape[1], dtype=np.float64)
     v = 2.0 * chunks.x / (nx - 1) - 1.0

@@ -92,7 +92,8 @@ def fit_sky(pixels: SkyPixels, rules: SkyRules) -> SkyFit:
     """Fit the sky: first without structure along the slit, then with knots and orders where they are significant."""
     breaks = first_breaks(pixels.u, rules.spacing)
     interval = _intervals(pixels.u, breaks)
-    used = agreeing(pixels, pixels.start, np.ones(len(pixels.u), dtype=bool), interval, rules.clip + 1.5)
+    everything = np.ones(len(pixels.u), dtype=bool)
+    used = agreeing(pixels.counts - pixels.start, pixels.sigma(pixels.start), everything, interval, rules.clip + 1.5)
     fit = _settle(pixels, breaks, interval, used, pixels.start, 0, rules)
     if rules.order > 0:
         fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules.order, rules)
@@ -125,11 +126,13 @@ def _settle(
     pixels: SkyPixels, breaks: Array, interval: NDArray[np.intp], used: Mask, sky: Array, order: int, rules: SkyRules
 ) -> SkyFit:
     """Iterate fit and rejection until the same pixels stay; `sky` is the model that gives the first weights."""
+    sigma = pixels.sigma(sky)
     for _ in range(rules.iterations):
-        normal = _normal(pixels, used, breaks, order, sky)
+        normal = _normal(pixels, used, breaks, order, sigma)
         surface = solve_surface(normal, freedom(normal, rules.significance))
         sky = surface(pixels.u, pixels.v)
-        fresh = agreeing(pixels, sky, used, interval, rules.clip)
+        sigma = pixels.sigma(sky)
+        fresh = agreeing(pixels.counts - sky, sigma, used, interval, rules.clip)
         changed = int(np.sum(fresh != used))
         used = fresh
         if changed <= 3e-4 * len(used):
@@ -137,8 +140,8 @@ def _settle(
     return SkyFit(surface, used, sky)
 
 
-def _normal(pixels: SkyPixels, used: Mask, breaks: Array, order: int, sky: Array) -> Normal:
-    weight = used / pixels.sigma(sky) ** 2
+def _normal(pixels: SkyPixels, used: Mask, breaks: Array, order: int, sigma: Array) -> Normal:
+    weight = used / sigma**2
     return normal_equations(pixels.u, pixels.v, pixels.counts, weight, breaks, order)
 
 
@@ -163,13 +166,13 @@ def freedom(normal: Normal, significance: float) -> Array:
     return np.where(wide, tiny_penalty(normal), strength)
 
 
-def agreeing(pixels: SkyPixels, sky: Array, used: Mask, interval: NDArray[np.intp], clip: float) -> Mask:
+def agreeing(residual: Array, sigma: Array, used: Mask, interval: NDArray[np.intp], clip: float) -> Mask:
     """Return the pixels within `clip` sigma of the sky, where sigma widens if a whole stretch of columns scatters more.
 
     The noise comes from the model and never shrinks with the rejection, so the rejected share of good pixels is the
     Gaussian one; the widening keeps a bright line whose shape is not met from being thrown out as a whole.
     """
-    pull = np.abs(pixels.counts - sky) / pixels.sigma(sky)
+    pull = np.abs(residual) / sigma
     return pull <= clip * local_scale(pull, used, interval)[interval]
 
 
@@ -215,7 +218,7 @@ def split_breaks(pixels: SkyPixels, fit: SkyFit) -> Array:
 def _finished(pixels: SkyPixels, fit: SkyFit, rules: SkyRules) -> SkyFit:
     """Fit once more with the covariance, and measure the scatter of what was used."""
     breaks, order = fit.surface.breaks, fit.surface.coef.shape[1] - 1
-    normal = _normal(pixels, fit.used, breaks, order, fit.sky)
+    normal = _normal(pixels, fit.used, breaks, order, pixels.sigma(fit.sky))
     surface = solve_surface(normal, freedom(normal, rules.significance), covariance=True)
     sky = surface(pixels.u, pixels.v)
     pull = ((pixels.counts - sky) / pixels.sigma(sky))[fit.used]
