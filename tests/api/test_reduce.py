@@ -41,6 +41,13 @@ def test_products_lie_under_human_names_and_load(raw, out):
     assert [one.name for one in reduction.calibrations] == ["calibrations/bias_night"]
 
 
+def test_targets_are_found_by_name_whatever_its_blanks(raw, out):
+    reduction = reduced(raw, out)
+    assert reduction["STARA"] is reduction["star A"]
+    with pytest.raises(PlanError, match="star A"):
+        _ = reduction["star Z"]
+
+
 def test_a_second_call_does_nothing_and_gives_the_same(raw, out):
     first = reduced(raw, out)
     path = out / "star_A" / "star_A_2d.fits"

@@ -99,7 +99,9 @@ def test_decide_show_why_and_clean(toy_book, raw, out, capsys):
 
 def test_recipe_runs_one_alone(toy_book, raw, out, capsys):
     assert run("recipe", "bias", raw, "--out", out, "--workers", "1") == 0
-    assert "1 of 1 runs" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 of 1 runs" in told
+    assert "calibrations/bias_night.fits" in told
     assert run("recipe", "bais", raw, "--out", out) == 12
     assert "bias" in capsys.readouterr().err
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from nightpipe.api.products import SPECTRUM, Product
 from nightpipe.base.caveat import Caveat, merged
+from nightpipe.base.errors import PlanError
+from nightpipe.engine.config import near
 from nightpipe.engine.execute import Outcome, State
 from nightpipe.engine.night import Night
-from nightpipe.engine.plan import Plan
+from nightpipe.engine.plan import Plan, folded
 
 WORST = (State.OK, State.SKIPPED, State.CAVEATS, State.BLOCKED, State.UNPROCESSABLE, State.FAILED)
 
@@ -96,8 +98,11 @@ class Reduction:
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Target:
-        """Return the first target of this name (or label)."""
-        return next(target for target in self.targets if name in (target.name, target.label))
+        """Return the first target of this name (or label); raises PlanError."""
+        for target in self.targets:
+            if folded(name) in (folded(target.name), folded(target.label)):
+                return target
+        raise PlanError("a target", name, near(name, [target.name for target in self.targets]))
 
     @property
     def ran(self) -> tuple[str, ...]:

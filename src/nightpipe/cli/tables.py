@@ -29,7 +29,7 @@ def print_end(reduction: Reduction) -> None:
     table = Table("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum", box=None, pad_edge=False)
     for target in reduction.targets:
         table.add_row(*map(escape, _row(target, reduction.out)))
-    out.print(table)
+    out.print(table if reduction.targets else _calibrations(reduction))
     for line in _troubles(reduction):
         out.print(escape(line), soft_wrap=True)
     report = reduction.out / "report.html"
@@ -48,6 +48,15 @@ def _row(target: Target, out: Path) -> list[str]:
         str(len(target.caveats)) if target.caveats else "",
         path,
     ]
+
+
+def _calibrations(reduction: Reduction) -> Table:
+    """Return what a night without targets leaves."""
+    table = Table("calibration", "kind", "caveats", box=None, pad_edge=False)
+    for one in reduction.calibrations:
+        path = str(one.path.relative_to(reduction.out))
+        table.add_row(escape(path), one.kind, str(len(one.caveats)) if one.caveats else "")
+    return table
 
 
 def _troubles(reduction: Reduction) -> Iterator[str]:
