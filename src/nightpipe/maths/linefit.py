@@ -28,11 +28,10 @@ class Limits:
     """
 
     significance: float = 8.0
-    blending: float = 0.035
+    blending: float = 0.03
     floor: float = 0.02
     clip: float = 3.5
     max_order: int = 7
-    gain: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def fit_scale(
     From pass to pass the predicted places get better. Raises `NoSolutionError` when hardly a line is seen. Pixels with infinite `error` do not count. (To scale the species
     by the arc itself was tried: the response of the instrument then moves the centres of mixed blends.)
     """
-    for _ in range(passes):
-        groups, fitted = _measured(flux, error, match, lines, shape)
+    for number in range(passes):
+        groups, fitted = _measured(flux, error, match, lines, shape, 0.35 if number == 0 else 0.15)
         if len(groups) < 3:
             raise NoSolutionError("at least 3 lines of the lamp in the arc", str(len(groups)), "check the lamps")
         scale = _solved(groups, fitted, match, shape, limits)
@@ -79,24 +78,26 @@ def fit_scale(
 
 
 def _measured(
-    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape
+    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape, pull: float
 ) -> tuple[list[Group], Fitted]:
     """Return the groups of list lines that the arc shows and their jointly fitted centres."""
+    from scipy.ndimage import maximum_filter1d
+
     n = len(flux)
     middle = 0.5 * (n - 1)
     fwhm = float(shape.fwhm_at([middle])[0])
-    ends = match.wave(np.array([0.0, n - 1.0]))
-    groups = grouped(lines.wave, lines.strength, 0.5 * fwhm * float(ends[1] - ends[0]) / n)
+    groups = grouped(lines.wave, lines.strength, 0.5 * fwhm * match.ends()[2])
     place = match.pixel(np.array([group.wave for group in groups]))
     inside = (place > fwhm) & (place < n - 1 - fwhm)
     groups, place = [g for g, ok in zip(groups, inside, strict=True) if ok], place[inside]
-    weight = 1.0 / (error**2 + (0.01 * flux) ** 2)
+    peak = maximum_filter1d(flux, 2 * int(np.ceil(0.8 * fwhm)) + 1)
+    weight = 1.0 / (error**2 + (0.02 * peak) ** 2)
     area = amplitudes(flux, weight, place, shape)
-    shown = _shown(place, area, error, shape, fwhm)
+    shown = _shown(place, area, error, shape, fwhm) & _plausible(groups, place, fwhm)
     start = Fitted(
         place[shown], np.ones(shown.sum()), area[shown], np.ones(shown.sum()), np.ones(shown.sum(), dtype=bool)
     )
-    return [g for g, ok in zip(groups, shown, strict=True) if ok], fit_jointly(flux, error, start, shape)
+    return [g for g, ok in zip(groups, shown, strict=True) if ok], fit_jointly(flux, error, start, shape, pull=pull)
 
 
 def _shown(place: FloatArray, area: FloatArray, error: FloatArray, shape: LineShape, fwhm: float) -> Bools:
@@ -108,6 +109,16 @@ def _shown(place: FloatArray, area: FloatArray, error: FloatArray, shape: LineSh
     return np.asarray((peak > 4.0 * noise) & (peak > 0.02 * around))
 
 
+def _plausible(groups: list[Group], place: FloatArray, fwhm: float, ratio: float = 0.005) -> Bools:
+    """Return which lines the list does not make hopeless beside a neighbour within a line width and a half.
+
+    Without this, small errors of place and shape of bright lines turn up as faint lines on their flanks.
+    """
+    strength = np.array([group.strength for group in groups])
+    near = np.abs(place[:, None] - place[None, :]) < 1.5 * fwhm
+    return np.asarray(strength > ratio * np.max(np.where(near, strength[None, :], 0.0), axis=1, initial=0.0))
+
+
 def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape, limits: Limits) -> Scale:
     wave = np.array([group.wave for group in groups])
     dispersion = match.wave(fitted.x + 0.5) - match.wave(fitted.x - 0.5)
@@ -116,7 +127,8 @@ def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape,
     strong = fitted.area > limits.significance * fitted.area_error
     good = fitted.ok & strong & (sigma < np.maximum(limits.blending * shape.fwhm_at(fitted.x), 1.5 * limits.floor))
     good &= np.abs(match.pixel(wave) - fitted.x) < shape.fwhm_at(fitted.x)
-    order, used, table = best_order(fitted.x, wave, sigma, dispersion, match.n, good, limits)
+    reach = 0.5 * shape.fwhm_at(fitted.x)
+    order, used, table = best_order(fitted.x, wave, sigma, dispersion, match.n, good, limits, reach)
     coef, cov, residual, left_out = _fit(fitted.x, wave, sigma, dispersion, match.n, order, used)
     return Scale(
         coef=coef,
@@ -138,24 +150,36 @@ def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape,
 
 
 def best_order(
-    x: FloatArray, wave: FloatArray, sigma: FloatArray, dispersion: FloatArray, n: int, good: Bools, limits: Limits
+    x: FloatArray,
+    wave: FloatArray,
+    sigma: FloatArray,
+    dispersion: FloatArray,
+    n: int,
+    good: Bools,
+    limits: Limits,
+    reach: FloatArray,
 ) -> tuple[int, Bools, tuple[tuple[int, float], ...]]:
     """Return the order, the lines kept, and (order, leave-one-out rms [pixel]) for all orders tried.
 
-    The order is the lowest whose leave-one-out error is within `gain` of the least; the worst line beyond `clip` goes,
-    one at a time, and the order is chosen afresh. Residuals are judged as e / sqrt(1 - h), so that the leverage of the
+    The order is the lowest whose leave-one-out error is within three per cent of the least, or 2 / lines where they are
+    few; the worst line beyond `clip` goes, one at a time, and the order is chosen afresh. (One standard error, the rule
+    of Breiman et al. 1984, is too patient: good lines are rejected for an order that is too low.) A line that the
+    others do not predict to within `reach` [pixel] goes too: its identity is not sure. Raises `NoSolutionError` with fewer than four lines. Residuals are judged as e / sqrt(1 - h), so that the leverage of the
     outermost lines does not count against them.
     """
     used = good.copy()
+    if used.sum() < 4:
+        raise NoSolutionError("at least 4 clean lines of the lamp", str(int(used.sum())), "a deeper arc, or more lamps")
     while True:
         table = _table(x, wave, sigma, dispersion, n, used, limits.max_order)
         if not table:
             return 1, used, ()
         least = min(value for _, value in table)
-        order = next(o for o, value in table if value <= (1.0 + limits.gain) * least)
+        order = next(o for o, value in table if value <= (1.0 + max(0.03, 2.0 / used.sum())) * least)
         _, _, residual, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
         expected = np.hypot(sigma[used], _scatter(residual[used], sigma[used]))
         score = np.sqrt(np.abs(left_out * residual[used])) / expected
+        score = np.maximum(score, limits.clip * np.abs(left_out) / reach[used])
         if score.max() < limits.clip or used.sum() <= order + 3:
             return order, used, table
         used[np.flatnonzero(used)[score.argmax()]] = False
@@ -174,9 +198,17 @@ def _table(
     for order in range(1, most + 1):
         if used.sum() < 2 * order + 2:
             break
-        *_, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
+        coef, _, _, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
+        if not _grows(coef, n):
+            continue
         rows.append((order, float(np.sqrt(np.mean(left_out**2)))))
     return tuple(rows)
+
+
+def _grows(coef: FloatArray, n: int) -> bool:
+    """Return whether the scale grows over the whole row: an order that turns back beyond the lines is no candidate."""
+    u = np.linspace(-1.0, 1.0, max(n // 8, 50))
+    return bool(np.all(np.diff(chebyshev.chebval(u, coef)) > 0))
 
 
 def _fit(

@@ -9,7 +9,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from nightpipe.maths.combs import Comb, synthetic
-from nightpipe.maths.lines import Peaks
+from nightpipe.maths.lines import Peaks, strongest
 
 FloatArray = NDArray[np.float64]
 SCHEDULE = ((3, 2.5), (3, 1.7), (3, 1.15), (4, 0.8), (4, 0.52), (4, 0.35))
@@ -37,33 +37,49 @@ class Match:
         return np.asarray(chebyshev.chebval(2.0 * x / (self.n - 1) - 1.0, self.coef))
 
     def pixel(self, wave: FloatArray) -> FloatArray:
-        """Return the pixel of `wave`; linear beyond the ends."""
-        x = np.arange(-0.1 * self.n, 1.1 * self.n, max(self.n / 4000.0, 0.25))
-        scale = np.maximum.accumulate(self.wave(x))
+        """Return the pixel of `wave`; beyond where the scale grows from the middle on, +-infinity."""
+        x, scale = self._growing()
         return np.interp(wave, scale, x, left=-np.inf, right=np.inf)
+
+    def _growing(self) -> tuple[FloatArray, FloatArray]:
+        """Return pixels and wavelengths over the row and a little more, held where an extrapolation turns back."""
+        x = np.arange(-0.1 * self.n, 1.1 * self.n, max(self.n / 4000.0, 0.25))
+        scale, middle = self.wave(x), len(x) // 2
+        scale[middle:] = np.maximum.accumulate(scale[middle:])
+        scale[:middle] = np.minimum.accumulate(scale[:middle][::-1])[::-1]
+        return x, scale
+
+    def ends(self) -> tuple[float, float, float]:
+        """Return the least and the greatest wavelength on the row, and the mean dispersion of its middle third."""
+        x, scale = self._growing()
+        inside = scale[(x >= -5.0) & (x <= self.n + 4.0)]
+        third = self.wave(np.array([self.n / 3.0, 2.0 * self.n / 3.0]))
+        return float(inside[0]), float(inside[-1]), float(third[1] - third[0]) / (self.n / 3.0)
 
 
 def best_match(
-    candidates: list[FloatArray], peaks: Peaks, lines: Comb, *, n: int, fwhm: float, keep: int = 8
+    candidates: list[FloatArray], peaks: Peaks, lines: Comb, *, n: int, fwhm: float, strong: int = 60, keep: int = 6
 ) -> list[Match]:
     """Return the most credible distinct scales, best first.
 
-    All `candidates` (Chebyshev coefficients) are improved coarsely; the `keep` best of them that differ are finished.
+    All `candidates` (Chebyshev coefficients) are improved coarsely on the `strong` strongest peaks; the `keep` best of
+    them that differ are finished on all `peaks`, which reach further to the ends of the row.
     """
-    rough = [_improved(Match(coef, n), peaks, lines, fwhm, SCHEDULE[:4], 3) for coef in candidates]
-    rough = [judged(match, peaks, lines, 2.0 * fwhm) for match in rough]
-    chosen = _different(rough, fwhm)[:keep]
+    few = strongest(peaks, strong)
+    rough = [_improved(Match(coef, n), few, lines, fwhm, SCHEDULE[:4], 3) for coef in candidates]
+    rough = [judged(match, few, lines, 2.0 * fwhm) for match in rough]
+    chosen = _different(rough, few, fwhm)[:keep]
     fine = [_improved(match, peaks, lines, fwhm, SCHEDULE[2:], 5) for match in chosen]
-    return _different([judged(match, peaks, lines, fwhm) for match in fine], fwhm)
+    return _different([judged(match, peaks, lines, fwhm) for match in fine], peaks, fwhm)
 
 
-def _different(matches: list[Match], fwhm: float) -> list[Match]:
-    """Return the matches by falling odds, without those within two line widths of a better one over the middle."""
+def _different(matches: list[Match], peaks: Peaks, fwhm: float) -> list[Match]:
+    """Return the matches by falling odds, without those that put most of the peaks where a better one does."""
     chosen: list[Match] = []
     for match in sorted(matches, key=lambda m: -m.log_odds):
-        x = np.linspace(0.1 * match.n, 0.9 * match.n, 9)
-        apart = [np.max(np.abs(other.pixel(match.wave(x)) - x)) for other in chosen]
-        if np.isfinite(match.log_odds) and (not apart or min(apart) > 2.0 * fwhm):
+        place = match.wave(peaks.x)
+        away = [float(np.mean(np.abs(other.pixel(place) - peaks.x) > 1.5 * fwhm)) for other in chosen]
+        if np.isfinite(match.log_odds) and (not away or min(away) > 0.3):
             chosen.append(match)
     return chosen
 
@@ -78,7 +94,7 @@ def _improved(
     the expected partners.
     """
     for order, width in schedule:
-        if not _monotonic(match):
+        if not _monotonic(match, peaks):
             return match
         teeth = predicted_peaks(match, lines, fwhm, len(peaks))
         for _ in range(passes):
@@ -98,9 +114,10 @@ class Teeth:
 
 def predicted_peaks(match: Match, lines: Comb, fwhm: float, count: int) -> Teeth:
     """Return the strongest peaks of the synthetic arc: blends as the instrument sees them."""
-    ends = match.wave(np.array([-2.0 * fwhm, match.n - 1 + 2.0 * fwhm]))
-    dispersion = (ends[1] - ends[0]) / match.n
-    grid = np.arange(ends[0], ends[1], dispersion * max(fwhm, 2.0) / 8.0)
+    low, high, dispersion = match.ends()
+    spare = 3.0 * fwhm * dispersion
+    low, high = max(low, lines.wave[0] - spare), min(high, lines.wave[-1] + spare)
+    grid = np.arange(low, max(high, low + spare), dispersion * max(fwhm, 2.0) / 8.0)
     arc = synthetic(grid, lines, fwhm * dispersion)
     at = np.flatnonzero((arc[1:-1] >= arc[:-2]) & (arc[1:-1] > arc[2:])) + 1
     at = np.sort(at[np.argsort(-arc[at])[: int(1.4 * count) + 5]])
@@ -165,8 +182,11 @@ def _expected_fit(match: Match, peaks: Peaks, wave: FloatArray, share: FloatArra
     return np.asarray(old + np.linalg.lstsq(rows, data, rcond=None)[0])
 
 
-def _monotonic(match: Match) -> bool:
-    return bool(np.all(np.diff(match.wave(np.linspace(0, match.n - 1, 60))) > 0))
+def _monotonic(match: Match, peaks: Peaks) -> bool:
+    """Return whether wavelength grows wherever peaks are; beyond, an extrapolation may do as it likes."""
+    ends = float(peaks.x.min()) - 0.02 * match.n, float(peaks.x.max()) + 0.02 * match.n
+    middle = match.wave(np.array([match.n / 3.0, 2.0 * match.n / 3.0]))
+    return bool(np.all(np.diff(match.wave(np.linspace(*ends, 60))) > 0) and middle[1] > middle[0])
 
 
 def judged(match: Match, peaks: Peaks, lines: Comb, fwhm: float, trials: float = 1e6) -> Match:
@@ -176,7 +196,7 @@ def judged(match: Match, peaks: Peaks, lines: Comb, fwhm: float, trials: float =
     this kind near here, or a stray" to "anywhere". The chance is the binomial tail of the detected peaks that have a
     mutual nearest partner, less the freedom of the fit, times the number of `trials`.
     """
-    if not _monotonic(match):
+    if not _monotonic(match, peaks):
         return replace(match, log_odds=-np.inf)
     teeth = predicted_peaks(match, lines, fwhm, len(peaks))
     sigma = max(0.15 * fwhm, 0.3)

@@ -31,7 +31,7 @@ class Identify(Step):
     rows: int = parameter(10, "rows on either side of the slit's middle that are combined", unit="pixel", ge=0)
     threshold: float = parameter(8.0, "significance that a line must have to be detected", ge=3)
     strongest: int = parameter(60, "so many of the strongest lines decide which line is which", ge=10)
-    blending: float = parameter(0.035, "greatest error of a centre, blends included, to be used", unit="line width", gt=0)
+    blending: float = parameter(0.03, "greatest error of a centre, blends included, to be used", unit="line width", gt=0)
     clip: float = parameter(3.5, "lines with larger left-out residuals are rejected", unit="sigma", gt=1)
     max_order: int = parameter(7, "highest order along the dispersion that is tried", ge=1, le=12)
     min_lines: int = parameter(5, "fewer lines than this are no solution", ge=3)
@@ -62,8 +62,7 @@ class Identify(Step):
         _check_lamp(measured, self.min_lines)
         match = self._matched(measured, lines, disperser)
         limits = Limits(blending=self.blending, clip=self.clip, max_order=self.max_order)
-        ends = match.wave(np.array([0.0, match.n - 1.0]))
-        shown = comb(lines.wave, lines.intensity, lines.species, (float(ends[0]), float(ends[1])))
+        shown = comb(lines.wave, lines.intensity, lines.species, self._seen(match, disperser))
         scale = fit_scale(measured.flux, measured.error, match, shown, measured.shape, limits)
         _check_scale(scale, match, self.min_lines)
         return _solution(arc, lines, shown, measured, scale, y_ref)
@@ -77,14 +76,21 @@ class Identify(Step):
         found = replace(found, centre=self.centre) if self.centre else found
         return replace(found, dispersion=self.dispersion) if self.dispersion else found
 
+    def _seen(self, match: Match, disperser: Disperser) -> tuple[float, float]:
+        """Return the wavelengths between which lines may show: on the row, and within twice the useful range."""
+        low, high, _ = match.ends()
+        spare = 0.5 * (disperser.range[1] - disperser.range[0])
+        return max(low, disperser.range[0] - spare), min(high, disperser.range[1] + spare)
+
     def _matched(self, measured: Measured, lines: LineList, disperser: Disperser) -> Match:
         n, fwhm = len(measured.flux), measured.fwhm
         guess = Guess(
             disperser.centre, disperser.dispersion, disperser.centre_tolerance, max(disperser.dispersion_tolerance, 0.015)
         )
         teeth = _plausible(lines, disperser, n)
-        peaks = strongest(measured.peaks, self.strongest)
-        found = best_match(search(measured.flux, teeth, guess, fwhm=fwhm), peaks, teeth, n=n, fwhm=fwhm)
+        peaks = strongest(measured.peaks, int(2.2 * self.strongest))
+        candidates = search(measured.flux, teeth, guess, fwhm=fwhm)
+        found = best_match(candidates, peaks, teeth, n=n, fwhm=fwhm, strong=self.strongest)
         _check_match(found, self.margin, disperser)
         return found[0]
 
@@ -106,19 +112,23 @@ class Measured:
 
 
 def measured_row(row: Row, fwhm: float, threshold: float) -> Measured:
-    """Take the floor away, find the lines and measure their shape; `fwhm` [pixel] is where to begin."""
+    """Take the floor away, find the lines and measure their shape; `fwhm` [pixel] is where to begin.
+
+    A saturated line is fitted with errors of a tenth of its height: good enough to name it, too poor to be used.
+    """
     n = len(row.flux)
+    error = np.where(row.saturated, 0.1 * np.abs(row.flux), row.error)
     fwhm = float(np.clip(fwhm, 1.5, n / 20.0))
     shape = gaussian_shape(fwhm, (0.0, n - 1.0))
     for _ in range(2):
         flux = row.flux - floor(row.flux, max(60.0, 20.0 * fwhm))
-        peaks = detect(flux, row.error, shape, threshold=threshold)
-        shape = measure_shape(flux, row.error, peaks, guess=fwhm, usable=row.usable)
+        peaks = detect(flux, error, shape, threshold=threshold)
+        shape = measure_shape(flux, error, peaks, guess=fwhm, usable=row.usable)
         fwhm = float(np.clip(shape.fwhm_at([n / 2.0])[0], 1.3, n / 20.0))
-    peaks = detect(flux, row.error, shape, threshold=threshold)
+    peaks = detect(flux, error, shape, threshold=threshold)
     at = np.clip(np.round(peaks.x).astype(int), 0, n - 1)
     burnt = int(np.sum(row.saturated[at])) + _edges(row.saturated)
-    return Measured(flux, row.error, peaks, shape, burnt)
+    return Measured(flux, error, peaks, shape, burnt)
 
 
 def _edges(saturated: NDArray[np.bool_]) -> int:
@@ -152,7 +162,7 @@ def _check_lamp(measured: Measured, least: int) -> None:
 def _check_match(found: list[Match], margin: float, disperser: Disperser) -> None:
     where = f"{disperser.name}, about {disperser.centre:.0f} Angstrom at {disperser.dispersion:.3f} Angstrom/pixel"
     remedy = "check lamps, grism and direction of dispersion, or set Identify.centre and Identify.dispersion"
-    if not found or found[0].log_odds < margin or found[0].log10_chance > -3.0:
+    if not found or found[0].log_odds < margin or found[0].log10_chance > -1.0:
         best = f"the best fits {found[0].matched} of {found[0].offered} lines" if found else "no candidate"
         raise NoSolutionError(f"a credible wavelength scale for {where}", best, remedy)
     if len(found) > 1 and found[0].log_odds - found[1].log_odds < margin:
@@ -205,7 +215,7 @@ def _solution(
 def _table(scale: Scale, lines: LineList, shown: Comb, measured: Measured) -> LineTable:
     """Return the lines that were identified, those that the fit left out among them, in order of wavelength."""
     near = np.abs(scale.residual) < 0.5 * measured.shape.fwhm_at(scale.x)
-    keep = np.flatnonzero(scale.used | (near & (scale.x_error < 0.2 * measured.fwhm)))
+    keep = np.flatnonzero(scale.used | (near & (scale.x_error < 0.4 * measured.fwhm)))
     keep = keep[np.argsort(scale.wave[keep])]
     return LineTable(
         x=scale.x[keep],
