@@ -13,6 +13,7 @@ from builders.waves import solution
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import StoreError, UnreadableFileError
 from nightpipe.io import codec, export
+from nightpipe.io.cards import OWN
 from nightpipe.io.interop import fits_unit
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
@@ -43,6 +44,7 @@ def spectra():
         .run(exposures(2))
         .but(header=HEADER, caveats=(Caveat("flat.missing", "No flat field was found."),))
     )
+    first = first.but(meta=first.meta | dict.fromkeys(OWN, 1.234567890123456))
     mask = first.mask.copy()
     mask[[0, 5]] |= np.uint32(Flag.COSMIC)
     mask[10] |= np.uint32(Flag.NO_FLUX)
@@ -82,7 +84,7 @@ def test_file_is_a_fits_file_that_others_can_read(tmp_path, spectra):
         assert head["LONG"] == "x" * 150
         assert not {"CRVAL1", "CD1_1", "DATASEC", "NOTANUMB"} & set(head)
         assert head["CAVEAT1"] == "flat.missing: No flat field was found."
-        assert (head["SPECSYS"], head["NCOMBINE"], head["FLUXCAL"]) == ("TOPOCENT", 2, "ABSOLUTE")
+        assert (head["SPECSYS"], head["SNR"], head["FLUXCAL"]) == ("TOPOCENT", 1.234567890123456, "ABSOLUTE")
         assert head["MBIT3"] == "COSMIC"
         assert hdus[0].header["REDUCER"] == "me"
         assert hdus[0].header["NOBJ"] == 2

@@ -32,7 +32,7 @@ OWN = {
     "bjd_tdb": ("BJD_TDB", "[d] barycentric Julian date, TDB, mid-exposure"),
     "extinction": ("EXTSITE", "site whose extinction was corrected"),
     "response": ("FLUXSTD", "standards of the response"),
-    "response_error": ("FLUXERR", "relative error of the response, slit losses apart"),
+    "response_error": ("FLUXERR", "relative error of the response"),
     "response_source": ("FLUXSRC", "response from this night or from the library"),
     "ncombine": ("NCOMBINE", "exposures combined"),
     "exposures": ("COMBINED", "exposures combined, the best first"),

@@ -45,7 +45,7 @@ def write_spectra(
     caveats; `record` (JSON, how it was made) and what the cards cannot hold follow as extensions of bytes. The file
     has checksums, is written under a temporary name and renamed. Raises StoreError.
     """
-    from astropy.io import fits  # noqa: PLC0415
+    from astropy.io import fits
 
     own = headers or tuple(one.header for one in spectra)
     tables = [
@@ -70,7 +70,7 @@ def write_image(
     durable: bool = True,
 ) -> None:
     """Write an image with its variance, mask and the wavelength of each pixel: extensions SCI, VAR, MASK, WAVE."""
-    from astropy.io import fits  # noqa: PLC0415
+    from astropy.io import fits
 
     science = fits.ImageHDU(frame.data, name="SCI")
     cards.fill(science.header, cards.original(frame.header))
@@ -89,7 +89,7 @@ def write_image(
 
 def read_spectra(path: str | Path) -> tuple[Spectrum, ...]:
     """Return the spectra of a file of `write_spectra`; raises UnreadableFileError for anything else."""
-    from astropy.io import fits  # noqa: PLC0415
+    from astropy.io import fits
 
     try:
         with fits.open(path, memmap=False, checksum=False) as hdus:
@@ -129,9 +129,11 @@ def _primary(fits: Any, exposure: Exposure | None, caveats: tuple[Caveat, ...], 
 
 
 def _put(header: Any, own: list[tuple[str, Any, str]]) -> None:
+    """Set our cards; a comment that has no room on the card's line is left out."""
     for keyword, value, comment in own:
-        long = isinstance(value, str) and len(value) + len(comment) > 60
-        header[keyword] = value if long or not comment else (value, comment)
+        width = max(len(value) + 2, 20) if isinstance(value, str) else 20
+        fits_in = 10 + width + 3 + len(comment) <= 80
+        header[keyword] = (value, comment) if comment and fits_in else value
 
 
 def _bytes(fits: Any, name: str, text: str) -> Any:

@@ -33,7 +33,7 @@ def _raised(word: str, power: int) -> str:
 
 def to_table(spectrum: Spectrum) -> Any:
     """Return the spectrum as an astropy QTable with units, meta and all columns."""
-    from astropy.table import QTable  # noqa: PLC0415
+    from astropy.table import QTable
 
     unit = _unit(spectrum.unit)
     table = QTable(meta={"name": spectrum.name, **spectrum.meta})
@@ -50,11 +50,11 @@ def to_table(spectrum: Spectrum) -> Any:
 def to_specutils(spectrum: Spectrum) -> Any:
     """Return the spectrum as `specutils.Spectrum` with standard deviations and mask; raises ExtraMissingError."""
     try:
-        import specutils  # noqa: PLC0415
+        import specutils
     except ImportError as error:
         remedy = "pip install 'nightpipe[interop]'"
         raise ExtraMissingError("the package specutils", "it is not installed", remedy) from error
-    from astropy.nddata import StdDevUncertainty  # noqa: PLC0415
+    from astropy.nddata import StdDevUncertainty
 
     kind = getattr(specutils, "Spectrum", None) or specutils.Spectrum1D
     return kind(
@@ -68,7 +68,7 @@ def to_specutils(spectrum: Spectrum) -> Any:
 
 def to_ccddata(frame: Frame) -> Any:
     """Return the frame as `astropy.nddata.CCDData` with variance; flags keep our bits, mask what is unusable."""
-    from astropy.nddata import CCDData, VarianceUncertainty  # noqa: PLC0415
+    from astropy.nddata import CCDData, VarianceUncertainty
 
     return CCDData(
         frame.data,
@@ -81,6 +81,6 @@ def to_ccddata(frame: Frame) -> Any:
 
 
 def _unit(unit: str) -> Any:
-    from astropy import units  # noqa: PLC0415
+    from astropy import units
 
     return units.Unit(fits_unit(unit)) if unit else units.dimensionless_unscaled

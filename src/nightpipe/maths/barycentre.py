@@ -28,7 +28,7 @@ def barycentric(
     observatory's rotation with UT1 = UTC: within 1 m/s and 20 ms of Wright & Eastman 2014, PASP 126, 838, who also give
     the Sun's redshift and time dilation that enter here. `height` in metres, angles in degrees, east positive.
     """
-    import erfa  # type: ignore[import-untyped] # noqa: PLC0415
+    import erfa  # type: ignore[import-untyped]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", erfa.ErfaWarning)  # leap seconds of years to come are nobody's fault

@@ -66,7 +66,7 @@ def smooth_weights(var: FloatArray, good: Bools, *, size: int = 101) -> FloatArr
     Variances made from counts are large where counts fluctuated upwards; weights that follow them bin by bin bias the
     mean low. Only the slowly varying ratio of an exposure's variance to the mean of all is therefore used.
     """
-    from scipy.ndimage import median_filter  # noqa: PLC0415
+    from scipy.ndimage import median_filter
 
     usable = good & (var > 0)
     count = np.maximum(usable.sum(axis=0), 1)

@@ -86,7 +86,7 @@ def fit(
 def _amplitudes(
     wave: FloatArray, rest: FloatArray, weight: FloatArray, table: tuple[FloatArray, FloatArray], alpha: float
 ) -> tuple[float, float, float, float]:
-    from scipy.optimize import nnls  # noqa: PLC0415
+    from scipy.optimize import nnls
 
     basis = np.stack([ozone(wave, 1.0, table), aerosol(wave, 1.0, alpha)], axis=1)
     (dobson, depth), norm = nnls(basis * weight[:, None], rest * weight)

@@ -28,7 +28,7 @@ def overlap(old: FloatArray, new: FloatArray) -> Any:
     `old`, `new` are increasing edges. It takes flux *densities* to flux densities and conserves their integral; a row
     sums to less than one where the old grid ends.
     """
-    from scipy.sparse import csr_array  # noqa: PLC0415
+    from scipy.sparse import csr_array
 
     low, high = max(old[0], new[0]), min(old[-1], new[-1])
     shape = (len(new) - 1, len(old) - 1)
@@ -44,7 +44,7 @@ def overlap(old: FloatArray, new: FloatArray) -> Any:
 
 def covariance(var: FloatArray, correlation: FloatArray | None) -> Any:
     """Return the sparse covariance (n, n) of bins with variance `var` and `correlation` (k, n) with their followers."""
-    from scipy.sparse import diags_array  # noqa: PLC0415
+    from scipy.sparse import diags_array
 
     matrix = diags_array(var).tocsr()
     if correlation is None:

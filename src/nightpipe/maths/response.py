@@ -75,7 +75,7 @@ def fit_curve(
 
 
 def _design(x: FloatArray, knots: FloatArray) -> FloatArray:
-    from scipy.interpolate import BSpline  # noqa: PLC0415
+    from scipy.interpolate import BSpline
 
     inside = np.clip(x, knots[3], np.nextafter(knots[-4], knots[3]))
     return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())

@@ -163,7 +163,7 @@ def _compared(points: Points, best: Points) -> Compared:
 
 
 def _running_median(values: FloatArray, size: int = 5) -> FloatArray:
-    from scipy.ndimage import median_filter  # noqa: PLC0415
+    from scipy.ndimage import median_filter
 
     return np.asarray(median_filter(values, size=min(size, len(values)), mode="nearest"))
 

@@ -95,7 +95,7 @@ def _overlap(blue: Spectrum, red: Spectrum) -> tuple[float, float]:
 
 def _smooth_noise(spectrum: Spectrum) -> FloatArray:
     """Return the running median of the error of flux per square root of Angstrom."""
-    from scipy.ndimage import median_filter  # noqa: PLC0415
+    from scipy.ndimage import median_filter
 
     noise = spectrum.err * np.sqrt(np.gradient(spectrum.wave))
     return np.asarray(median_filter(noise, size=31, mode="nearest"))
