@@ -57,7 +57,7 @@ def _fit(basis: FloatArray, points: FloatArray, weight: FloatArray) -> Smooth:
     k = basis.shape[1]
     second = np.diff(np.eye(k), n=2, axis=0)
     gram = (basis * weight[:, None]).T @ basis
-    gram += np.eye(k) * (1e-10 * np.trace(gram) / k)
+    gram += np.eye(k) * (1e-10 * np.trace(gram) / k + 1e-300)
     bend, vectors = eigh(second.T @ second, gram)
     bend = np.maximum(bend, 0.0)
     rotated = basis @ vectors
@@ -80,5 +80,7 @@ def _cross_validation(shrinks: FloatArray, amplitude: FloatArray, square: float,
 
 
 def _bisquare(residual: FloatArray, clip: float) -> FloatArray:
+    """Return Tukey's weights; all 1 where they would leave too few points."""
     scale = float(mad_std(residual)) or float(np.std(residual)) or 1.0
-    return np.square(np.maximum(1 - np.square(residual / (1.5 * clip * scale)), 0.0))
+    weight = np.square(np.maximum(1 - np.square(residual / (1.5 * clip * scale)), 0.0))
+    return weight if (weight > 0).sum() > len(weight) / 2 else np.ones(len(weight))
