@@ -9,9 +9,8 @@ export MPLBACKEND := Agg
 .PHONY: demo test test-long test-peers bench lint docs format clean
 
 demo: $(VENV)/.installed
-	$(BIN)/nightpipe data get dbsp-quicklook
-	$(BIN)/nightpipe simulate alfosc --out demo/raw/alfosc --seed 1
-	$(BIN)/nightpipe reduce demo/raw/alfosc "$$($(BIN)/nightpipe data path dbsp-quicklook)" --out demo/out; \
+	$(BIN)/nightpipe simulate alfosc --out demo/raw --seed 1
+	$(BIN)/nightpipe reduce demo/raw "$$($(BIN)/nightpipe data get dbsp-quicklook)" --out demo/out; \
 	    status=$$?; if [ $$status -ne 0 ] && [ $$status -ne 10 ]; then exit $$status; fi
 
 test: $(VENV)/.developing
