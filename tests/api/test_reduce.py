@@ -138,6 +138,19 @@ def test_the_log_of_a_target_names_inputs_steps_and_origins(raw, out):
     assert "star B" not in text
 
 
+def test_caveats_of_other_targets_name_their_exposure(raw, out):
+    from nightpipe.api.reduction import _placed
+    from nightpipe.base.caveat import Caveat
+
+    reduced(raw, out)
+    decide(toys.BOOK, out, "s00", ["Split.mood=gloomy"], why="test", who="me")
+    reduction = reduced(raw, out)
+    (caveat,) = reduction["star A"].caveats
+    assert caveat.text == "the parts look bleak"
+    told = _placed(caveat, ("s10", "s11"), reduction.plan, reduction.outcomes)
+    assert told == Caveat("split.gloomy", "s00: the parts look bleak")
+
+
 def test_decisions_are_checked_kept_and_replayed(raw, out):
     reduced(raw, out)
     decide(toys.BOOK, out, "s00", ["Subtract.offset=4"], why="cloud", who="Ann")

@@ -135,9 +135,23 @@ def _target(plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, 
         state=outcome.state,
         exposures=tuple(exposures),
         products=tuple(final),
-        caveats=outcome.caveats,
+        caveats=tuple(_placed(one, exposures, plan, outcomes) for one in outcome.caveats),
         reason="" if outcome.state.good else outcome.message,
     )
+
+
+def _placed(caveat: Caveat, own: Iterable[str], plan: Plan, outcomes: Mapping[str, Outcome]) -> Caveat:
+    """Return a caveat that came from other targets' exposures alone, such as the standard's, with their names."""
+    arose = [node.exposure for node in plan.nodes if caveat in arisen(outcomes[node.id])]
+    if not arose or not all(arose) or set(arose) & set(own):
+        return caveat
+    return Caveat(caveat.code, f"{', '.join(dict.fromkeys(arose))}: {caveat.text}")
+
+
+def arisen(outcome: Outcome) -> tuple[Caveat, ...]:
+    """Return the caveats that a run brought up itself, those of its plan included."""
+    own = (Caveat(one["code"], one["text"]) for one in outcome.record.get("arisen", ()))
+    return merged(outcome.node.caveats, own)
 
 
 def exposures_of(night: Night, plan: Plan, outcomes: Mapping[str, Outcome]) -> tuple[ExposureReport, ...]:

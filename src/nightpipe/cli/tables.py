@@ -67,7 +67,8 @@ def _troubles(reduction: Reduction) -> Iterator[str]:
     if seen:
         yield "\nCaveats"
     for text, names in seen.items():
-        yield f"  {text}  ({', '.join(names)})"
+        everywhere = len(reduction.targets) > 1 and len(names) == len(reduction.targets)
+        yield f"  {text}  ({'all targets' if everywhere else ', '.join(names)})"
     failed = [one for one in reduction.outcomes.values() if one.state in (State.FAILED, State.UNPROCESSABLE)]
     aside = [one for one in reduction.exposures if one.path and not one.type]
     if failed or aside:
