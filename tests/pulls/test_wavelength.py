@@ -19,7 +19,7 @@ from nightpipe.steps.spectra.wavemap import MapWavelength
 
 pytestmark = pytest.mark.pulls
 
-SEEDS = tuple(range(11, 19))
+SEEDS = (11, 12, 13, 14)
 
 
 @cache

@@ -83,7 +83,7 @@ def lamp(names: tuple[str, ...], weights: Mapping[str, float], rng: np.random.Ge
     flux *= np.exp(rng.normal(0.0, 0.25, len(flux)))
     flux /= flux.max()
     rows = [(float(w), float(f), s, True) for w, f, s in zip(packaged.wave, flux, packaged.species, strict=True)]
-    rows += [(w, f, "unlisted", False) for w, f in _unlisted(packaged.wave, flux, rng, len(flux) // 10, (-3.0, -1.5))]
+    rows += [(w, f, "unlisted", False) for w, f in _unlisted(packaged.wave, flux, rng, len(flux) // 10, (-3.5, -2.0))]
     body = planck(4500.0)
     return _glow(lambda w: continuum * body(w) / body(np.array([6500.0])), rows, 1.0)
 
