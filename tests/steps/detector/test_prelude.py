@@ -56,6 +56,14 @@ def test_bias_adds_its_variance_and_flags():
     assert result.mask[5, 5] == Flag.BAD
 
 
+def test_unstable_pixels_of_the_bias_are_bad():
+    bias = adu(3.0).but(header={"NPNOISE": 2.0})
+    bias.data[0, :3] = [900.0, 60.0, 20.0]
+    flagged = (Bias().run(adu(10.0), bias).mask & np.uint32(Flag.BAD)) != 0
+    assert flagged[0, :3].tolist() == [True, True, False]
+    assert flagged.sum() == 2
+
+
 def test_calibrations_must_fit():
     with pytest.raises(BadFrameError, match="shape"):
         Bias().run(adu(1.0), adu(1.0, shape=(64, 95)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
@@ -18,10 +19,13 @@ from nightpipe.steps.detector.fit import same_shape
 class Bias(Step):
     """Subtract the master bias."""
 
+    unstable: float = parameter(20.0, "pixels whose bias stands out by more are bad", unit="read noise", gt=0)
+
     def run(self, frame: Frame, bias: Frame) -> Frame:
         """Return `frame` minus `bias` [adu], variances added, bad pixels of the bias flagged.
 
-        Where both kept their pedestal because there is no overscan, the bias takes it away.
+        Where both kept their pedestal because there is no overscan, the bias takes it away. Pixels far off the rest of
+        the bias (the first ones of a readout) are bad: such offsets never stay what they were.
 
         Raises
         ------
@@ -31,12 +35,20 @@ class Bias(Step):
         bias = bias if frame.detector is None else oriented_as(bias, frame.detector)
         same_shape(frame, bias, "bias")
         bad = bias.mask & np.uint32(Flag.BAD | Flag.NO_DATA)
-        return frame.but(
+        subtracted = frame.but(
             data=frame.data - bias.data,
             var=frame.var + bias.var,
             mask=frame.mask | bad,
             header=frame.header | {"NPBIAS": True},
         )
+        return subtracted.flagged(self._offset(bias), Flag.BAD)
+
+    def _offset(self, bias: Frame) -> NDArray[np.bool_]:
+        """Return the pixels whose bias is too far from the others'; none where the noise of a frame is not known."""
+        noise = _read_noise(bias)
+        if not np.isfinite(noise):
+            return np.zeros(bias.shape, dtype=np.bool_)
+        return np.asarray(np.abs(bias.data - np.median(bias.data)) > self.unstable * noise)
 
 
 class CompareBias(Step):
