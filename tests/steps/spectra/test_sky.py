@@ -139,3 +139,14 @@ def test_nodding_needs_frames_of_one_size():
     one, other = build(Scene()), build(replace(Scene(), nx=200))
     with pytest.raises(BadFrameError, match="one size"):
         NodSky().run(frame=one.frame, partner=other.frame, wave=one.wave, slit=one.slit)
+
+
+def test_rows_beyond_the_slit_that_nobody_measured_do_not_bend_the_sky():
+    built = build(Scene(), seed=11)
+    data = built.frame.data.copy()
+    data[:8] = np.random.default_rng(1).normal(3, 5, (8, 240))
+    sky = SubtractSky().run(frame=built.frame.but(data=data), wave=built.wave, slit=built.slit, sources=())
+    assert not sky.used[:8].any()
+    pull = ((sky.model - built.truth.sky) / np.sqrt(sky.var))[10:-4, 5:-5]
+    assert abs(pull.mean()) < 0.25
+    assert np.sqrt(np.mean(pull**2)) < 1.25

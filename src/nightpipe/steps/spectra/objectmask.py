@@ -21,6 +21,9 @@ UNEVEN = 0.05
 VIGNETTED = 0.3
 """The same towards the ends of a slit that was not flat-fielded."""
 
+SHADED = 0.6
+"""Share of the sky below which rows at the ends of the slit are taken to lie outside it."""
+
 
 def source_mask(sources: tuple[Source, ...], shape: tuple[int, int], width: float) -> Mask:
     """Return the pixels within `width` FWHM of the trace of any source."""
@@ -47,6 +50,21 @@ def bright_rows(data: Array, sigma: Array, light: Array, ok: Mask, threshold: fl
         sky = float(np.median(light[:, part][ok[:, part]])) if ok[:, part].any() else 0.0
         mask[:, part] = _object_rows(level, error, threshold, sky)[:, None]
     return (mask | _neighbours(mask)) & ok
+
+
+def dark_ends(data: Array, sigma: Array, sky: Array, ok: Mask) -> Mask:
+    """Return the rows (ny) at the ends of the slit that see less than `SHADED` of the sky: its edge, or a shadow.
+
+    Where nobody measured the slit's edges the whole window counts as slit; rows without light would bend the fit along
+    the slit. `sky` (nx) is its spectrum, to which each row's light is compared by regression.
+    """
+    weight = np.where(ok, sky[None, :], 0.0)
+    square = np.maximum(np.sum(weight * sky[None, :], axis=1), 1e-9)
+    share, error = np.sum(weight * data, axis=1) / square, np.sqrt(np.sum(weight**2 * sigma**2, axis=1)) / square
+    known = ok.any(axis=1)
+    dark = ~known | (share + 3.0 * error < SHADED * np.median(share[known]))
+    ends = np.minimum.accumulate(dark) | np.minimum.accumulate(dark[::-1])[::-1]
+    return np.asarray(ends & known)
 
 
 def row_medians(data: Array, sigma: Array, ok: Mask) -> tuple[Array, Array]:

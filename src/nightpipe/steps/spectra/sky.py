@@ -17,7 +17,7 @@ from nightpipe.model.spectrum import SkyModel, Source
 from nightpipe.model.traces import Trace, TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.spectra.nod import nod_sky
-from nightpipe.steps.spectra.objectmask import bright_rows, source_mask
+from nightpipe.steps.spectra.objectmask import bright_rows, dark_ends, source_mask
 from nightpipe.steps.spectra.skyfit import SkyFit, SkyRules, column_medians, fit_sky, sky_pixels
 from nightpipe.steps.spectra.skymodes import covariance_modes
 from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
@@ -59,7 +59,9 @@ class SubtractSky(Step):
         rules = SkyRules(self.order, self.spacing, self.splits, self.clip, self.iterations, self.significance)
         rough = replace(rules, splits=0, iterations=2)
         open_ = frame.good & grid.inside & _inner(grid, trace, frame.shape, self.margin)
-        model = np.broadcast_to(column_medians(data, open_)[None, :], data.shape)
+        spectrum = column_medians(data, open_)
+        model = np.broadcast_to(spectrum[None, :], data.shape)
+        open_ &= ~dark_ends(data, np.sqrt(law.variance(model)), spectrum, open_)[:, None]
         where, _ = self._sky_rows(open_, known, data - model, law, data)
         fit = fit_sky(sky_pixels(data, law, grid, where, _start(data, where)), rough)
         model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
