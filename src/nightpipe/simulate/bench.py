@@ -155,7 +155,7 @@ class Bench(Known):
 
 
 def _smooth_table(wave: FloatArray, known: Efficiency) -> FloatArray:
-    from scipy.interpolate import PchipInterpolator  # noqa: PLC0415
+    from scipy.interpolate import PchipInterpolator
 
     curve = PchipInterpolator(known.wave, known.value, extrapolate=False)
     held = np.where(wave < known.wave[0], known.value[0], known.value[-1])

@@ -45,7 +45,7 @@ def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) ->
 
 def checked(options: dict[str, Any]) -> NightOptions:
     """Return the options, or raise `ConfigError` naming the first that cannot be used."""
-    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic import ValidationError
 
     try:
         return NightOptions.model_validate(options)
@@ -58,7 +58,7 @@ def checked(options: dict[str, Any]) -> NightOptions:
 
 def arms(instrument: str) -> tuple[str, ...]:
     """Return the arms that a name stands for: ``dbsp`` for both of DBSP, ``kast_blue`` for one."""
-    from nightpipe.simulate.bench import known_benches  # noqa: PLC0415
+    from nightpipe.simulate.bench import known_benches
 
     name = instrument.casefold().replace("-", "_")
     found = tuple(arm for arm in known_benches() if arm in (name, f"{name}_blue", f"{name}_red"))

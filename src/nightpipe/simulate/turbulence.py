@@ -34,7 +34,7 @@ class SlitImage:
 
     def passed_at(self, wave: FloatArray) -> FloatArray:
         """Return the fraction of the light that passes at `wave`: a smooth curve through the nodes."""
-        from scipy.interpolate import CubicSpline  # noqa: PLC0415
+        from scipy.interpolate import CubicSpline
 
         curve = CubicSpline(self.nodes, np.log(np.maximum(self.passed, 1e-4)))
         return np.exp(curve(np.clip(wave, self.nodes[0], self.nodes[-1])))
@@ -75,7 +75,7 @@ def fried_parameter(seeing: float) -> float:
 
 def structure_function(distance: FloatArray, r0: float) -> FloatArray:
     """Return the phase structure function of von Karman turbulence [rad2] (Tokovinin 2002, PASP 114, 1156, eq. 16)."""
-    from scipy.special import gamma, kv  # noqa: PLC0415
+    from scipy.special import gamma, kv
 
     x = np.maximum(2.0 * np.pi * distance / _OUTER_SCALE, 1e-9)
     front = gamma(11.0 / 6.0) / (2.0 ** (5.0 / 6.0) * np.pi ** (8.0 / 3.0)) * (24.0 / 5.0 * gamma(1.2)) ** (5.0 / 6.0)
@@ -119,7 +119,7 @@ def disc_through_slit(image: SlitImage, scale_length: float, slit: float) -> Sli
 
     Across a slit that is narrow beside the disc the light is even.
     """
-    from scipy.special import k1  # noqa: PLC0415
+    from scipy.special import k1
 
     step = float(image.arcsec[1] - image.arcsec[0])
     kernel_at = np.arange(-int(8 * scale_length / step), int(8 * scale_length / step) + 1) * step
