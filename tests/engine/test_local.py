@@ -48,6 +48,7 @@ def test_a_pool_gives_what_one_process_gives(raw, out, pool, tmp_path):
 
 
 def test_a_killed_worker_is_replaced_and_its_task_retried(raw, out, pool, tmp_path):
+    toys.run_night(raw, out, pool=pool)
     before = pool.pids()
     decisions = on(raw, "s00", what="kill_once", marker=str(tmp_path / "marker"))
     outcomes = toys.run_night(raw, out, pool=pool, decisions=decisions)
@@ -142,7 +143,7 @@ def test_workers_end_when_their_coordinator_is_gone(tmp_path):
         import os, sys, signal
         from nightpipe.engine.local import Processes
         pool = Processes(1)
-        sys.stdout.write(str(pool.pids()[0]))
+        sys.stdout.write(str(pool._idle().process.pid))
         sys.stdout.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     """)
