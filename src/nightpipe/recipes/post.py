@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightpipe.base.errors import ReferenceMissingError
+from nightpipe.base.errors import NoSolutionError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import extinction, find_standard
 from nightpipe.io.responses import library_response
+from nightpipe.model.exposure import Exposure
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import Extinction, Standard
 from nightpipe.model.spectrum import Response, SkyModel, Spectrum
@@ -30,9 +31,17 @@ from nightpipe.steps.spectra.splice import Splice
 )
 def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
     """Derive the response from all exposures of standards of one setup; compare repeated ones and choose."""
-    brightest = tuple(group[0] for group in spectra if group)
-    standards = tuple(_standard(spectrum) for spectrum in brightest)
-    return {"response": run(Sensitivity, spectra=brightest, standards=standards, extinction=_extinction(brightest[0]))}
+    known: list[tuple[Spectrum, Standard]] = []
+    for spectrum in (group[0] for group in spectra if group):
+        standard = _standard(spectrum)
+        if standard is None:
+            run.caveat("standard.unknown", f"no flux table is known for {_target(spectrum)}: it was not used")
+        else:
+            known.append((spectrum, standard))
+    if not known:
+        raise NoSolutionError("a standard star in the slit", "none was found", "look at the two-dimensional spectra")
+    stars, tables = zip(*known, strict=True)
+    return {"response": run(Sensitivity, spectra=stars, standards=tables, extinction=_extinction(stars[0].exposure))}
 
 
 @recipe(
@@ -56,7 +65,7 @@ def calibrate(
 
     A night without a standard takes the library's response, with a caveat; without either the extinction is corrected.
     """
-    site = extinction(frame.exposure.site.name) if frame.exposure and frame.exposure.site else None
+    site = _extinction(frame.exposure)
     if response is None and frame.exposure is not None:
         response = library_response(frame.exposure)
     fluxed = tuple(
@@ -119,15 +128,14 @@ def _brightness(spectrum: Spectrum) -> float:
     return float(spectrum.meta.get("snr", 0.0))
 
 
-def _standard(spectrum: Spectrum) -> Standard:
+def _standard(spectrum: Spectrum) -> Standard | None:
     exposure = spectrum.exposure
-    found = None if exposure is None else find_standard(exposure.standard or exposure.target, exposure.ra, exposure.dec)
-    if found is None:
-        name = "?" if exposure is None else exposure.target
-        raise ReferenceMissingError("a flux table for the standard star", name, "retype the frame as science")
-    return found
+    return None if exposure is None else find_standard(exposure.standard or exposure.target, exposure.ra, exposure.dec)
 
 
-def _extinction(spectrum: Spectrum) -> Extinction | None:
-    exposure = spectrum.exposure
-    return extinction(exposure.site.name) if exposure is not None and exposure.site is not None else None
+def _target(spectrum: Spectrum) -> str:
+    return "a spectrum without exposure" if spectrum.exposure is None else spectrum.exposure.target
+
+
+def _extinction(exposure: Exposure | None) -> Extinction | None:
+    return extinction(exposure.site) if exposure is not None and exposure.site is not None else None
