@@ -1,4 +1,4 @@
-"""Arcs with known truth: a grism as its description has it, perturbed as real ones are, and a lamp that the list knows badly."""
+"""Arcs with known truth: a grism perturbed as real ones are, and a lamp that the list knows badly."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def arc(
     that no list knows, as many as the share `extra` of those seen. `tilt` and `curve` [pixel] over half the slit.
     """
     half = 0.5 * (n - 1) * disperser.dispersion
-    power = np.array([disperser.centre + rng.uniform(-shift, shift) * disperser.dispersion, half * (1 + rng.uniform(-stretch, stretch)),
+    middle = disperser.centre + rng.uniform(-shift, shift) * disperser.dispersion
+    power = np.array([middle, half * (1 + rng.uniform(-stretch, stretch)),
                       half * rng.uniform(-bend, bend), half * rng.uniform(-twist, twist)])  # fmt: skip
     coef = chebyshev.poly2cheb(power)
     wave, strength = _lamp(disperser, lines, rng, factor, missing, extra)
@@ -66,7 +67,9 @@ def arc(
     return _frame(disperser, place[seen], strength[seen] * through, rng, (ny, n), peak, coef, (tilt, curve))
 
 
-def _lamp(disperser: Disperser, lines: LineList, rng: np.random.Generator, factor: float, missing: float, extra: float) -> tuple[F64, F64]:
+def _lamp(
+    disperser: Disperser, lines: LineList, rng: np.random.Generator, factor: float, missing: float, extra: float
+) -> tuple[F64, F64]:
     inside = (lines.wave > disperser.range[0] - 300) & (lines.wave < disperser.range[1] + 300)
     wave, species = lines.wave[inside], np.asarray(lines.species)[inside]
     strength = lines.intensity[inside].astype(float)
@@ -86,7 +89,13 @@ def _throughput(wave: F64, limits: tuple[float, float]) -> F64:
 
 
 def _frame(
-    disperser: Disperser, place: F64, strength: F64, rng: np.random.Generator, shape: tuple[int, int], peak: float, coef: F64,
+    disperser: Disperser,
+    place: F64,
+    strength: F64,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    peak: float,
+    coef: F64,
     bending: tuple[float, float],
 ) -> Truth:
     ny, n = shape
@@ -101,7 +110,9 @@ def _frame(
             image[:, at] += value * line(at[None, :] - x - offset[:, None], x)
     image = image * (peak / max(image.max(), 1e-30)) + 20.0
     data = rng.poisson(image) + rng.normal(0, 5, shape)
-    frame = Frame(data.astype("f4"), (image + 25).astype("f4"), np.zeros(shape, dtype="u4"), "electron", disperser=disperser)
+    frame = Frame(
+        data.astype("f4"), (image + 25).astype("f4"), np.zeros(shape, dtype="u4"), "electron", disperser=disperser
+    )
     return Truth(frame, whole_slit(shape), coef)
 
 

@@ -57,7 +57,7 @@ def amplitudes(
 ) -> FloatArray:
     """Return non-negative areas of lines at fixed `centres` that explain `flux` (n,), `weight` = 1 / variance.
 
-    Multiplicative updates for weighted least squares (Lee and Seung 2001): no line goes negative, unresolved ones share.
+    Multiplicative updates for weighted least squares (Lee and Seung 2001): none goes negative, unresolved ones share.
     """
     x = np.arange(len(flux), dtype=np.float64)
     design = _profiles(x, centres, shape)
@@ -105,9 +105,9 @@ def fit_jointly(
 ) -> Fitted:
     """Fit centres and areas of all lines, neighbours together, by damped Gauss-Newton on overlapping stretches.
 
-    `error` grows by `mismatch` times the local peak, for the line shape is known no better: blends get honest errors. Each
-    stretch has its own sloping floor; lines outside it are subtracted as they stand. Centres are pulled to where they
-    start with a standard deviation of `pull` line widths: nothing to a line that stands out, but a faint neighbour
+    `error` grows by `mismatch` times the local peak, as the line shape is known no better: blends get honest errors.
+    Each stretch has its own sloping floor; lines outside it are subtracted as they stand. Centres are pulled to where
+    they start with a standard deviation of `pull` line widths: nothing to a line that stands out, but a faint neighbour
     cannot wander into the flank of a bright line. The errors returned are those without the pull.
     """
     x = np.arange(len(flux), dtype=np.float64)
@@ -239,7 +239,8 @@ def _near(x: FloatArray, low: int, high: int, reach: float) -> NDArray[np.bool_]
 
 def _updated(now: Fitted, part: Index, centre: FloatArray, area: FloatArray, sigma: FloatArray, fwhm: float) -> Fitted:
     count = len(part)
-    x, x_error, value, value_error, ok = (a.copy() for a in (now.x, now.x_error, now.area, now.area_error, now.ok))
+    x, x_error, value, value_error = (a.copy() for a in (now.x, now.x_error, now.area, now.area_error))
+    ok = now.ok.copy()
     fine = (np.abs(centre - now.x[part]) < 0.7 * fwhm) & np.isfinite(centre) & (sigma[count : 2 * count] < 0.5 * fwhm)
     x[part] = np.where(fine, centre, now.x[part])
     x_error[part], value[part], value_error[part] = sigma[count : 2 * count], area, sigma[:count]

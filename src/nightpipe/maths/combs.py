@@ -83,7 +83,7 @@ def _heights(flux: FloatArray) -> FloatArray:
 
 
 def search(
-    flux: FloatArray, lines: Comb, guess: Guess, *, fwhm: float, keep: int = 24, strong: int = 40
+    flux: FloatArray, lines: Comb, guess: Guess, *, fwhm: float, keep: int = 16, strong: int = 40
 ) -> list[FloatArray]:
     """Return candidate Chebyshev coefficients of wavelength over the pixels of `flux` (n,), floor removed, best first.
 
@@ -118,7 +118,7 @@ def _trials(guess: Guess, step: float) -> FloatArray:
         count = int(np.ceil(limit / spacing))
         return np.linspace(-limit, limit, 2 * count + 1)
 
-    grids = around(guess.stretch, 0.7 * step), around(guess.bend, 0.7 * step), around(guess.twist, 2.0 * step)
+    grids = around(guess.stretch, 0.85 * step), around(guess.bend, 0.85 * step), around(guess.twist, 2.0 * step)
     return np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1).reshape(-1, 3)
 
 

@@ -61,18 +61,28 @@ class Scale:
 
 
 def fit_scale(
-    flux: FloatArray, error: FloatArray, match: Match, lines: Comb, shape: LineShape, limits: Limits, passes: int = 2
+    flux: FloatArray,
+    error: FloatArray,
+    match: Match,
+    lines: Comb,
+    shape: LineShape,
+    limits: Limits,
+    *,
+    barred: Bools | None = None,
+    passes: int = 2,
 ) -> Scale:
     """Measure all lines of the list that the arc shows, where `match` puts them, and fit the scale; repeat.
 
-    From pass to pass the predicted places get better. Raises `NoSolutionError` when hardly a line is seen. Pixels with infinite `error` do not count. (To scale the species
-    by the arc itself was tried: the response of the instrument then moves the centres of mixed blends.)
+    From pass to pass the predicted places get better. Raises `NoSolutionError` when hardly a line is seen. Lines
+    that touch a pixel of `barred` (n,) are measured but not used. (To scale the species by the arc itself was tried: the response of the instrument then
+    moves the centres of mixed blends.)
     """
     for number in range(passes):
         groups, fitted = _measured(flux, error, match, lines, shape, 0.35 if number == 0 else 0.15)
         if len(groups) < 3:
             raise NoSolutionError("at least 3 lines of the lamp in the arc", str(len(groups)), "check the lamps")
-        scale = _solved(groups, fitted, match, shape, limits)
+        clean = _clear(fitted.x, shape, barred)
+        scale = _solved(groups, fitted, match, shape, limits, clean)
         match = replace(match, coef=scale.coef)
     return scale
 
@@ -119,13 +129,23 @@ def _plausible(groups: list[Group], place: FloatArray, fwhm: float, ratio: float
     return np.asarray(strength > ratio * np.max(np.where(near, strength[None, :], 0.0), axis=1, initial=0.0))
 
 
-def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape, limits: Limits) -> Scale:
+def _clear(x: FloatArray, shape: LineShape, barred: Bools | None) -> Bools:
+    """Return which lines have no barred pixel within 0.8 line widths."""
+    if barred is None or not barred.any():
+        return np.ones(len(x), dtype=bool)
+    at = np.flatnonzero(barred)
+    return np.asarray(np.min(np.abs(x[:, None] - at[None, :]), axis=1) > 0.8 * shape.fwhm_at(x))
+
+
+def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape, limits: Limits, clean: Bools) -> Scale:
     wave = np.array([group.wave for group in groups])
     dispersion = match.wave(fitted.x + 0.5) - match.wave(fitted.x - 0.5)
     doubt = np.array([group.wave_error for group in groups]) / dispersion
     sigma = np.sqrt(fitted.x_error**2 + doubt**2 + limits.floor**2)
     strong = fitted.area > limits.significance * fitted.area_error
-    good = fitted.ok & strong & (sigma < np.maximum(limits.blending * shape.fwhm_at(fitted.x), 1.5 * limits.floor))
+    good = (
+        fitted.ok & clean & strong & (sigma < np.maximum(limits.blending * shape.fwhm_at(fitted.x), 1.5 * limits.floor))
+    )
     good &= np.abs(match.pixel(wave) - fitted.x) < shape.fwhm_at(fitted.x)
     reach = 0.5 * shape.fwhm_at(fitted.x)
     order, used, table = best_order(fitted.x, wave, sigma, dispersion, match.n, good, limits, reach)
@@ -164,7 +184,8 @@ def best_order(
     The order is the lowest whose leave-one-out error is within three per cent of the least, or 2 / lines where they are
     few; the worst line beyond `clip` goes, one at a time, and the order is chosen afresh. (One standard error, the rule
     of Breiman et al. 1984, is too patient: good lines are rejected for an order that is too low.) A line that the
-    others do not predict to within `reach` [pixel] goes too: its identity is not sure. Raises `NoSolutionError` with fewer than four lines. Residuals are judged as e / sqrt(1 - h), so that the leverage of the
+    others do not predict to within `reach` [pixel] goes too: its identity is not sure. Residuals are judged as
+    e / sqrt(1 - h), so that the leverage of the
     outermost lines does not count against them.
     """
     used = good.copy()

@@ -58,7 +58,7 @@ class Match:
 
 
 def best_match(
-    candidates: list[FloatArray], peaks: Peaks, lines: Comb, *, n: int, fwhm: float, strong: int = 60, keep: int = 6
+    candidates: list[FloatArray], peaks: Peaks, lines: Comb, *, n: int, fwhm: float, strong: int = 60, keep: int = 4
 ) -> list[Match]:
     """Return the most credible distinct scales, best first.
 
@@ -66,10 +66,10 @@ def best_match(
     them that differ are finished on all `peaks`, which reach further to the ends of the row.
     """
     few = strongest(peaks, strong)
-    rough = [_improved(Match(coef, n), few, lines, fwhm, SCHEDULE[:4], 3) for coef in candidates]
+    rough = [_improved(Match(coef, n), few, lines, fwhm, SCHEDULE[:4], 2) for coef in candidates]
     rough = [judged(match, few, lines, 2.0 * fwhm) for match in rough]
     chosen = _different(rough, few, fwhm)[:keep]
-    fine = [_improved(match, peaks, lines, fwhm, SCHEDULE[2:], 5) for match in chosen]
+    fine = [_improved(match, peaks, lines, fwhm, SCHEDULE[2:], 4) for match in chosen]
     return _different([judged(match, peaks, lines, fwhm) for match in fine], peaks, fwhm)
 
 
@@ -215,7 +215,7 @@ def judged(match: Match, peaks: Peaks, lines: Comb, fwhm: float, trials: float =
 
 
 def _backward_odds(peaks: Peaks, at: FloatArray, strength: FloatArray, sigma: float, n: int) -> float:
-    """Return the log odds of the predicted peaks, half of which may be absent however strong: lamps and lists differ."""
+    """Return the log odds of the predicted peaks, many of which may be absent: lamps and lists differ."""
     if not len(at):
         return 0.0
     near = np.exp(-0.5 * ((at[:, None] - peaks.x[None, :]) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
@@ -239,5 +239,3 @@ def _log10_tail(k: int, n: int, p: float) -> float:
     from scipy.special import bdtrc
 
     return float(np.log10(max(float(bdtrc(max(k, 0) - 1, n, min(p, 0.999))), 1e-300))) if k > 0 else 0.0
-
-    return float(binom.logsf(max(k, 0) - 1, n, min(p, 0.999))) / np.log(10.0)

@@ -1,4 +1,4 @@
-"""A smooth field of shifts from shifts of single sky lines in bins along the slit, no more complex than they warrant."""
+"""A smooth field of shifts from shifts of single sky lines in bins along the slit, no more complex than needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fit_field(
     """Fit the field; each higher order must lower the Bayesian information criterion (Schwarz 1978) by at least 2.
 
     `floor` [pixel] is added in quadrature to all errors. A line's offset is a parameter with a Gaussian prior, so that
-    a line which is off everywhere neither bends nor, alone, moves the field. Covariance is scaled up by chi2 if above 1.
+    a line which is off everywhere neither bends nor, alone, moves the field. Covariance is scaled by chi2 if above 1.
     """
     best: tuple[float, Field] | None = None
     for order_y in range(most[1] + 1):
@@ -66,7 +66,9 @@ def _supported(points: Points, order_x: int, order_y: int) -> bool:
     return lines >= 1 + 2 * order_x and bins >= 1 + 2 * order_y and len(points.x) >= 3 * (order_x + 1) * (order_y + 1)
 
 
-def _basis(points: Points, domain_x: tuple[float, float], domain_y: tuple[float, float], orders: tuple[int, int]) -> FloatArray:
+def _basis(
+    points: Points, domain_x: tuple[float, float], domain_y: tuple[float, float], orders: tuple[int, int]
+) -> FloatArray:
     return np.asarray(
         chebyshev.chebvander2d(scaled(points.x, domain_x), scaled(points.y, domain_y), list(orders)), dtype=np.float64
     )

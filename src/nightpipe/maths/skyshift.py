@@ -51,7 +51,7 @@ class Shift:
 
 
 def gaussian_between(low: float, high: float, n: int) -> LineShape:
-    """Return a pixel-integrated Gaussian whose FWHM [pixel, pixel included] runs from `low` to `high` over `n` pixels."""
+    """Return a pixel-integrated Gaussian whose FWHM [pixel] runs from `low` to `high` over `n` pixels."""
     sigma = [float(np.sqrt(max((f / FWHM_PER_SIGMA) ** 2 - 1.0 / 12.0, 0.09))) for f in (low, high)]
     return LineShape(0.5 * (sigma[0] + sigma[1]), 0.5 * (sigma[1] - sigma[0]), 1.0, (0.0, n - 1.0))
 
@@ -108,7 +108,9 @@ def coarse_shift(flux: FloatArray, error: FloatArray, template: Template, most: 
     return float(trials[int(np.argmax(score))])
 
 
-def fit_window(flux: FloatArray, error: FloatArray, template: Template, window: Window, start: float = 0.0) -> Shift | None:
+def fit_window(
+    flux: FloatArray, error: FloatArray, template: Template, window: Window, start: float = 0.0
+) -> Shift | None:
     """Fit strength, shift and a sloping floor to one window; None when nothing is there or it runs away.
 
     The doubt is what independent errors of `UNKNOWN` in the strengths of the lines in and about the window do to the
@@ -134,7 +136,7 @@ def fit_window(flux: FloatArray, error: FloatArray, template: Template, window: 
 def _linear(
     x: FloatArray, data: FloatArray, noise: FloatArray, template: Template, shift: float
 ) -> tuple[float, float, FloatArray, FloatArray] | None:
-    """Return the step in shift, the scale, variances of both, and the row of the pseudo-inverse that gives the shift."""
+    """Return the step in shift, the scale, variances of both, and the pseudo-inverse's row for the shift."""
     model = template.spectrum(x, shift)
     slope = (template.spectrum(x, shift + 0.05) - template.spectrum(x, shift - 0.05)) / 0.1
     ground = [np.ones_like(x), (x - x.mean()) / max(float(np.ptp(x)), 1.0)]
@@ -153,9 +155,7 @@ def _linear(
     return float(values[1] / scale), scale, np.array([variance[0], variance[1] / scale**2]), pseudo[1] / scale
 
 
-def _doubt(
-    x: FloatArray, noise: FloatArray, template: Template, shift: float, scale: float, row: FloatArray
-) -> float:
+def _doubt(x: FloatArray, noise: FloatArray, template: Template, shift: float, scale: float, row: FloatArray) -> float:
     near = np.flatnonzero((template.place > x[0] - 15.0) & (template.place < x[-1] + 15.0))
     place = template.place[near] + shift
     each = UNKNOWN * scale * template.strength[near] * template.shape(x[:, None] - place, place) / noise[:, None]

@@ -98,7 +98,14 @@ def _choose(
 
 
 def _left_out(
-    x: FloatArray, y: FloatArray, place: FloatArray, error: FloatArray, ok: Bools, order_x: int, order_y: int, frame: _Frame
+    x: FloatArray,
+    y: FloatArray,
+    place: FloatArray,
+    error: FloatArray,
+    ok: Bools,
+    order_x: int,
+    order_y: int,
+    frame: _Frame,
 ) -> float:
     """Return the robust scatter of lines predicted by the others, in five folds."""
     fold = np.argsort(np.argsort(x)) % 5
@@ -123,7 +130,14 @@ def _centred(values: FloatArray, weight: FloatArray) -> FloatArray:
 
 
 def _solve(
-    x: FloatArray, y: FloatArray, place: FloatArray, error: FloatArray, ok: Bools, order_x: int, order_y: int, frame: _Frame
+    x: FloatArray,
+    y: FloatArray,
+    place: FloatArray,
+    error: FloatArray,
+    ok: Bools,
+    order_x: int,
+    order_y: int,
+    frame: _Frame,
 ) -> tuple[FloatArray, FloatArray]:
     weight = np.where(ok, 1.0 / np.hypot(np.where(ok, error, 1.0), 0.01) ** 2, 0.0)
     grid_x, grid_y = np.broadcast_arrays(x[None, :], y[:, None])
@@ -133,7 +147,7 @@ def _solve(
     weighted = design * weight.ravel()[:, None]
     normal = design.T @ weighted
     normal += 1e-10 * float(np.trace(normal)) / len(normal) * np.eye(len(normal))
-    coef = np.linalg.solve(normal, weighted.T @ data).reshape(order_x + 1, order_y)
+    coef = np.asarray(np.linalg.solve(normal, weighted.T @ data).reshape(order_x + 1, order_y), dtype=np.float64)
     return coef, _residual(x, y, place, error, ok, coef, frame)
 
 
@@ -144,7 +158,7 @@ def _residual(
     grid_x, grid_y = np.broadcast_arrays(x[None, :], y[:, None])
     basis = _basis(grid_x.ravel(), grid_y.ravel(), coef.shape[0] - 1, coef.shape[1], frame)
     model = (basis @ coef.ravel()).reshape(len(y), len(x))
-    return _centred(np.where(ok, place - x - model, 0.0), weight)
+    return _centred(np.where(np.isfinite(place), place - x - model, 0.0), weight)
 
 
 def bent(row: FloatArray, shift: Displacement, shape: tuple[int, int]) -> Poly2:

@@ -11,7 +11,9 @@ MANY = 0.3
 """A column is unusable when more than this share of its pixels is."""
 
 
-def typical_row(data: NDArray[np.float32], var: NDArray[np.float32], bad: Bools) -> tuple[FloatArray, FloatArray, Bools]:
+def typical_row(
+    data: NDArray[np.float32], var: NDArray[np.float32], bad: Bools
+) -> tuple[FloatArray, FloatArray, Bools]:
     """Return flux, error and usability of the columns of `data`, `var`, `bad` (rows, columns).
 
     The error is that of a median of normal noise; without variance it is the scatter between rows. Unusable columns get

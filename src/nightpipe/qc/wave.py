@@ -60,9 +60,7 @@ def _empty_rows(frame: Frame, slit: TraceSet) -> NDArray[np.intp]:
     return low + np.flatnonzero(level < np.median(level) + 5.0 * max(spread, 1e-6))
 
 
-def _offset(
-    frame: Frame, wave: WaveSolution, lines: LineList, rows: NDArray[np.intp], line: float
-) -> SkyOffset | None:
+def _offset(frame: Frame, wave: WaveSolution, lines: LineList, rows: NDArray[np.intp], line: float) -> SkyOffset | None:
     if len(rows) < 3:
         return None
     n, y = frame.shape[1], float(rows.mean())

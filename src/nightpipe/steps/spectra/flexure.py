@@ -33,10 +33,12 @@ class Flexure(Step):
     min_snr: float = parameter(6.0, "significance that a sky line needs in a bin", ge=3)
     max_doubt: float = parameter(0.15, "blends whose centre is less certain than this are not used", unit="pixel", gt=0)
     floor: float = parameter(0.01, "error that no measured shift goes below", unit="pixel", ge=0)
-    withhold: tuple[float, ...] = parameter((), "sky lines (vacuum) kept out of the fit and recorded beside it", unit="Angstrom")
+    withhold: tuple[float, ...] = parameter(
+        (), "sky lines (vacuum) kept out of the fit and recorded beside it", unit="Angstrom"
+    )
 
     def run(self, frame: Frame, wave: WaveSolution, slit: TraceSet, lines: LineList) -> WaveSolution:
-        """Return `wave` with the exposure's warp; unwarped, with the caveat ``flexure.none``, where the sky is too faint.
+        """Return `wave` with the exposure's warp; unwarped, with the caveat ``flexure.none``, where sky is too faint.
 
         Every sky line is compared with a template of the sky at the arc's line width, blends and all, in bins along the
         slit. The field of shifts is no more complex than the points warrant; its covariance says how well it is known.
@@ -117,7 +119,7 @@ class _Scene:
             return 0.0
         row, y = typical
         template = self.template(y)
-        strong = [w for w in windows(template, len(row.flux), most=12)]
+        strong = windows(template, len(row.flux), most=12)
         fits = [fit_window(row.flux, row.error, template, w) for w in strong]
         good = [f.shift for f in fits if f is not None and f.snr > 8 and abs(f.shift) < 1.0]
         if len(good) >= 3 and float(mad_std(good)) < 0.3:
@@ -139,7 +141,7 @@ class _Scene:
         return found
 
     def _fit(self, row: Row, template: Template, window: Window, start: float) -> Shift | None:
-        move = int(round(start))
+        move = round(start)
         moved = replace(window, low=window.low + move, high=window.high + move)
         if moved.low < 0 or moved.high > len(row.flux) or not row.usable[moved.low : moved.high].all():
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,9 @@ class Followed:
 
 def blocks_of(low: int, high: int, size: int) -> list[tuple[int, int]]:
     """Return the rows `low` ... `high` - 1 in blocks (first, last + 1) of about `size` rows."""
-    count = max(int(round((high - low) / max(size, 1))), 1)
+    count = max(round((high - low) / max(size, 1)), 1)
     edges = np.round(np.linspace(low, high, count + 1)).astype(int)
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(int(a), int(b)) for a, b in pairwise(edges) if b > a]
 
 
 def followed(frame: Frame, blocks: list[tuple[int, int]], x: FloatArray, fwhm: FloatArray, wanted: Bools) -> Followed:

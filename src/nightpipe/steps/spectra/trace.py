@@ -93,7 +93,7 @@ def _profile(flat: Frame, columns: NDArray[np.intp]) -> FloatArray:
 
 
 def _crossing(profile: FloatArray, first: int, fraction: float) -> float:
-    """Return where a profile that rises near row `first` crosses `fraction` of the level just inside; NaN if gradual."""
+    """Return where a profile that rises near row `first` crosses `fraction` of the level inside; NaN if gradual."""
     inside = profile[first + 4 : first + 20]
     outside = profile[max(first - 6, 0) : max(first - 2, 1)]
     if len(inside) < 4:
@@ -120,9 +120,11 @@ def _slit(shape: tuple[int, int], lower: Poly1 | None, upper: Poly1 | None) -> T
     x = np.linspace(0.0, nx - 1.0, 20)
     centre = fit1(x, 0.5 * (low(x) + high(x)), max(len(low.coef), len(high.coef)) - 1, domain=domain)
     missing = [name for name, edge in (("lower", lower), ("upper", upper)) if edge is None]
-    caveats = ()
+    caveats: tuple[Caveat, ...] = ()
     if missing:
         caveats = (
-            Caveat("slit.edges", f"The {' and '.join(missing)} edge of the slit is not seen: the window's border is taken."),
+            Caveat(
+                "slit.edges", f"The {' and '.join(missing)} edge of the slit is not seen: the window's border is taken."
+            ),
         )
     return TraceSet((Trace("slit", "slit", centre, low, high),), len(missing) < 2, caveats)

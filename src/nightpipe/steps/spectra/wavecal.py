@@ -31,13 +31,19 @@ class Identify(Step):
     rows: int = parameter(10, "rows on either side of the slit's middle that are combined", unit="pixel", ge=0)
     threshold: float = parameter(8.0, "significance that a line must have to be detected", ge=3)
     strongest: int = parameter(60, "so many of the strongest lines decide which line is which", ge=10)
-    blending: float = parameter(0.03, "greatest error of a centre, blends included, to be used", unit="line width", gt=0)
+    blending: float = parameter(
+        0.03, "greatest error of a centre, blends included, to be used", unit="line width", gt=0
+    )
     clip: float = parameter(3.5, "lines with larger left-out residuals are rejected", unit="sigma", gt=1)
     max_order: int = parameter(7, "highest order along the dispersion that is tried", ge=1, le=12)
     min_lines: int = parameter(5, "fewer lines than this are no solution", ge=3)
     margin: float = parameter(8.0, "log odds by which the solution must beat chance and any other solution", ge=0)
-    centre: float = parameter(0.0, "wavelength at the middle, if not the description's (0: the description's)", unit="Angstrom", ge=0)
-    dispersion: float = parameter(0.0, "dispersion, if not the description's (0: the description's)", unit="Angstrom/pixel", ge=0)
+    centre: float = parameter(
+        0.0, "wavelength at the middle, if not the description's (0: the description's)", unit="Angstrom", ge=0
+    )
+    dispersion: float = parameter(
+        0.0, "dispersion, if not the description's (0: the description's)", unit="Angstrom/pixel", ge=0
+    )
 
     def run(self, arc: Frame, slit: TraceSet, lines: LineList) -> WaveSolution:
         """Return the scale of `arc` on the middle row of the first slit, constant along the slit.
@@ -57,14 +63,14 @@ class Identify(Step):
         trace = slit.traces[0]
         y_ref = float(trace.centre(np.array([(arc.shape[1] - 1) / 2.0]))[0])
         low, high = slit_rows(arc, trace.lower, trace.upper)
-        row = collapsed(arc, max(low, int(round(y_ref)) - self.rows), min(high, int(round(y_ref)) + self.rows + 1))
+        row = collapsed(arc, max(low, round(y_ref) - self.rows), min(high, round(y_ref) + self.rows + 1))
         measured = measured_row(row, disperser.fwhm / disperser.dispersion, self.threshold)
         _check_lamp(measured, self.min_lines)
         match = self._matched(measured, lines, disperser)
         limits = Limits(blending=self.blending, clip=self.clip, max_order=self.max_order)
         shown = comb(lines.wave, lines.intensity, lines.species, self._seen(match, disperser))
-        scale = fit_scale(measured.flux, measured.error, match, shown, measured.shape, limits)
-        _check_scale(scale, match, self.min_lines)
+        scale = fit_scale(measured.flux, measured.error, match, shown, measured.shape, limits, barred=row.saturated)
+        _check_scale(scale, match, measured.fwhm, self.min_lines)
         return _solution(arc, lines, shown, measured, scale, y_ref)
 
     def _disperser(self, arc: Frame) -> Disperser:
@@ -85,7 +91,10 @@ class Identify(Step):
     def _matched(self, measured: Measured, lines: LineList, disperser: Disperser) -> Match:
         n, fwhm = len(measured.flux), measured.fwhm
         guess = Guess(
-            disperser.centre, disperser.dispersion, disperser.centre_tolerance, max(disperser.dispersion_tolerance, 0.015)
+            disperser.centre,
+            disperser.dispersion,
+            disperser.centre_tolerance,
+            max(disperser.dispersion_tolerance, 0.015),
         )
         teeth = _plausible(lines, disperser, n)
         peaks = strongest(measured.peaks, int(2.2 * self.strongest))
@@ -170,23 +179,31 @@ def _check_match(found: list[Match], margin: float, disperser: Disperser) -> Non
         raise NoSolutionError(f"one wavelength scale for {where}", f"two as good, middle at {both} Angstrom", remedy)
 
 
-def _check_scale(scale: Scale, match: Match, least: int) -> None:
+def _check_scale(scale: Scale, match: Match, fwhm: float, least: int) -> None:
     used = int(scale.used.sum())
     if used < max(least, scale.order + 2):
         raise NoSolutionError(
-            f"a wavelength scale from at least {least} lines", f"{used} clean ones", "a deeper arc, or one with more lamps"
+            f"a wavelength scale from at least {least} lines",
+            f"{used} clean ones",
+            "a deeper arc, or one with more lamps",
+        )
+    if scale.loo > 0.25 * fwhm:
+        raise NoSolutionError(
+            f"a wavelength scale that predicts its lines to a quarter of their width, {0.25 * fwhm:.2f} pixel",
+            f"{scale.loo:.2f} pixel rms of {used} lines",
+            "a deeper arc, or one with more lamps",
         )
     if not np.all(np.diff(_row_poly(scale, match.n)(np.linspace(0, match.n - 1, 200))) > 0):
-        raise NoSolutionError("a wavelength that grows along the row", "a fit that turns back", "lower Identify.max_order")
+        raise NoSolutionError(
+            "a wavelength that grows along the row", "a fit that turns back", "lower Identify.max_order"
+        )
 
 
 def _row_poly(scale: Scale, n: int) -> Poly1:
     return Poly1(scale.coef, (0.0, n - 1.0), scale.cov)
 
 
-def _solution(
-    arc: Frame, lines: LineList, shown: Comb, measured: Measured, scale: Scale, y_ref: float
-) -> WaveSolution:
+def _solution(arc: Frame, lines: LineList, shown: Comb, measured: Measured, scale: Scale, y_ref: float) -> WaveSolution:
     ny, nx = arc.shape
     domain_x, domain_y = (0.0, nx - 1.0), (0.0, ny - 1.0)
     width = measured.shape.fwhm_at(np.array([0.0, nx - 1.0]))
@@ -234,7 +251,9 @@ def _caveats(scale: Scale, measured: Measured, nx: int) -> tuple[Caveat, ...]:
     if np.ptp(x) < 0.75 * nx:
         ends = f"{scale.wave[scale.used].min():.0f} to {scale.wave[scale.used].max():.0f} Angstrom"
         found.append(
-            Caveat("wave.extrapolated", f"Lines cover {100 * np.ptp(x) / nx:.0f}% of the row; beyond {ends} it is a guess.")
+            Caveat(
+                "wave.extrapolated", f"Lines cover {100 * np.ptp(x) / nx:.0f}% of the row; beyond {ends} it is a guess."
+            )
         )
     if len(x) < 2 * (scale.order + 1) + 3:
         found.append(Caveat("wave.few", f"The wavelength scale of order {scale.order} rests on {len(x)} lines only."))

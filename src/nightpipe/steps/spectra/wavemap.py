@@ -37,7 +37,7 @@ class MapWavelength(Step):
         """
         low, high = slit_rows(arc, slit.traces[0].lower, slit.traces[0].upper)
         size = max((high - low) / self.blocks, float(self.min_rows))
-        blocks = blocks_of(low, high, int(round(size)))
+        blocks = blocks_of(low, high, round(size))
         if len(blocks) < 3:
             return _untilted(wave, f"{high - low} rows are too few")
         lines = wave.lines
