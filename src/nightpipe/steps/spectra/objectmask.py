@@ -56,15 +56,24 @@ def dark_ends(data: Array, sigma: Array, sky: Array, ok: Mask) -> Mask:
     """Return the rows (ny) at the ends of the slit that see less than `SHADED` of the sky: its edge, or a shadow.
 
     Where nobody measured the slit's edges the whole window counts as slit; rows without light would bend the fit along
-    the slit. `sky` (nx) is its spectrum, to which each row's light is compared by regression.
+    the slit. `sky` (nx) is its spectrum, to which each row's light is compared by regression. An edge is sharp: where
+    light falls gently, as in the wings of a bright star, there is none.
     """
     weight = np.where(ok, sky[None, :], 0.0)
     square = np.maximum(np.sum(weight * sky[None, :], axis=1), 1e-9)
     share, error = np.sum(weight * data, axis=1) / square, np.sqrt(np.sum(weight**2 * sigma**2, axis=1)) / square
     known = ok.any(axis=1)
     dark = ~known | (share + 3.0 * error < SHADED * np.median(share[known]))
-    ends = np.minimum.accumulate(dark) | np.minimum.accumulate(dark[::-1])[::-1]
-    return np.asarray(ends & known)
+    return (_sharp_end(dark, share) | _sharp_end(dark[::-1], share[::-1])[::-1]) & known
+
+
+def _sharp_end(dark: Mask, share: Array) -> Mask:
+    """Return the run of dark rows at the beginning, if two rows on either side of its end differ by the factor."""
+    run = np.minimum.accumulate(dark)
+    stop = int(run.sum())
+    inner = share[min(stop + 1, len(share) - 1)]
+    sharp = 0 < stop < len(run) and share[max(stop - 2, 0)] < SHADED * inner
+    return run if sharp else np.zeros_like(run)
 
 
 def row_medians(data: Array, sigma: Array, ok: Mask) -> tuple[Array, Array]:

@@ -30,7 +30,7 @@ class FitProfile(Step):
 
     kind: Literal["auto", "empirical", "moffat"] = parameter("auto", "empirical, moffat, or by significance (auto)")
     empirical_snr: float = parameter(60.0, "significance from which a profile is empirical", unit="sigma", ge=5)
-    order: int = parameter(3, "highest order of the profile's change along the dispersion", ge=0, le=6)
+    order: int = parameter(6, "highest order of the profile's change along the dispersion", ge=0, le=8)
     radius: float = parameter(5.0, "half-width of the profile; less where the slit ends", unit="FWHM", ge=1, le=20)
     clip: float = parameter(5.0, "pixels further from the profile are rejected", unit="sigma", ge=2)
     chunks: int = parameter(12, "stretches of wavelength in which a Moffat is fitted", ge=1, le=64)
