@@ -231,3 +231,16 @@ def test_dust_that_cannot_be_seen_is_left_out():
     used = np.median(dark.data / np.where(even.data == 0, 1, even.data), axis=1)
     assert np.std(np.diff(used)) < 0.004  # no dust lines
     assert np.ptp(used) > 0.05  # but the slit's broad illumination
+
+
+def test_what_the_readout_does_to_border_rows_stays_there():
+    rng = np.random.default_rng(18)
+    places, depths = rng.uniform(20, 180, 14), rng.uniform(0.01, 0.05, 14)
+    border = (1 + 0.04 * np.exp(-np.arange(200) / 2.0))[:, None]
+    frames = [
+        wide_slit(rng, places, depths, shift=s, top=t)[1] * border * t for s, t in ((0.0, 50000.0), (3.0, 2000.0))
+    ]
+    lamp_frame, sky = (clean(rng, light, shape=(200, 300)) for light in frames)
+    even = FlatField().run(sky, NormaliseFlat().run(lamp_frame, whole()))
+    rows = np.mean(even.data, axis=1)
+    assert abs(rows[:3] / np.mean(rows[8:16]) - 1).max() < 0.01

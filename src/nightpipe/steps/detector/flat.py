@@ -20,6 +20,7 @@ from nightpipe.steps.detector import lamp as parts
 from nightpipe.steps.detector.fit import name_of, same_shape
 from nightpipe.steps.detector.slitshift import measured_shift, moved, smoothed
 
+_BORDER = 8  # outermost rows of the detector: what they differ by is the readout's, and stays there when the slit moves
 _MARGIN = 8  # pixels beyond the slit's edges for which its illumination is kept: the slit may have moved
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -130,7 +131,7 @@ class NormaliseFlat(Step):
         value = np.where(usable, shape * ratio / wide * kept, np.where(shape > self.least_light, shape, 1.0))
         response = np.where(usable, ratio / wide, 1.0)
         near = np.abs(slit.offset - np.mean(slit.places[[0, -1]])) < np.ptp(slit.places) / 2 + _MARGIN
-        slit_part = np.where(near, np.maximum(shape, self.least_light), 1.0)
+        slit_part = _held(np.where(near, np.maximum(shape, self.least_light), 1.0), _BORDER)
         return Normalised(slit, value, slit_part, lamp, response, usable, fraction, fringes_begin(frame))
 
     def _caveats(self, part: Normalised) -> list[Caveat]:
@@ -198,6 +199,12 @@ def fringes_begin(frame: Frame) -> int:
         return frame.shape[1]
     from_centre = (disperser.fringes_from - disperser.centre_tolerance - disperser.centre) / disperser.dispersion
     return int(np.clip((frame.shape[1] - 1) / 2 + from_centre, 0, frame.shape[1]))
+
+
+def _held(image: FloatArray, rows: int) -> FloatArray:
+    """Return the image with its outermost rows replaced by the next inner one."""
+    inner = np.clip(np.arange(len(image)), rows, max(len(image) - 1 - rows, rows))
+    return image[np.minimum(inner, len(image) - 1)]
 
 
 def _along(values: FloatArray, blocks: list[tuple[int, int]]) -> FloatArray:
