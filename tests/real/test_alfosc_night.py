@@ -24,14 +24,13 @@ def qso(night):
 
 
 def identified(shared_data):
-    text = (shared_data("alfosc-grism4-2020") / "truth" / "idarc.dat").read_text()
-    return np.array([[float(word) for word in line.split()] for line in text.splitlines()])
+    return np.loadtxt(shared_data("alfosc-grism4-2020") / "truth" / "idarc.dat", usecols=(0, 1))
 
 
 def test_the_night_ends_with_fluxed_spectra_and_caveats_only(night, qso):
     assert night.status.word == "caveats"
     assert {target.name for target in night.targets} == {"GQ125005+280041", "SP0946+139"}
-    assert qso.spectra[0].unit == "erg / (s cm2 Angstrom)"
+    assert qso.spectra[0].unit == "erg/s/cm2/Angstrom"
 
 
 def test_gain_and_read_noise_are_measured_and_the_header_is_contradicted(night):

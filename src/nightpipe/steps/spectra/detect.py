@@ -83,7 +83,8 @@ def detect(coarse: Chunks, fine: Chunks, shape: Poly1, rules: Rules) -> tuple[Fo
         noise = np.hypot(noise, _distrust(model, one, rules))
     scale = empirical_scale(rest, noise, shape, rules)
     ranked = [replace(one, snr=significance(coarse, one.course.centre, one.fwhm) / scale) for one in found]
-    return tuple(sorted(ranked, key=lambda item: -item.snr))
+    kept = [one for one in ranked if one.snr >= rules.threshold]
+    return tuple(sorted(kept, key=lambda item: -item.snr))
 
 
 def significance(chunks: Chunks, course: Poly1, fwhm: float) -> float:
@@ -233,8 +234,9 @@ def _distrust(model: Array, star: Found, rules: Rules) -> Array:
 def _credible(
     all_: Chunks, rest: Chunks, one: Found, found: list[Found], noise: Array, scale: float, rules: Rules
 ) -> bool:
-    """Return whether a peak is an object: seen in more than one stretch of wavelength, separate, and star-like."""
-    if one.fwhm > rules.widest or not _in_many_chunks(rest, one, noise, scale, rules):
+    """Return whether a peak is an object: in the slit, in more than one stretch of wavelength, separate, star-like."""
+    beyond = not 0.0 <= float(one.course.centre(_middle_of(one))) <= rest.value.shape[1] - 1.0
+    if beyond or one.fwhm > rules.widest or not _in_many_chunks(rest, one, noise, scale, rules):
         return False
     for star in found:
         apart = abs(float(one.course.centre(_middle_of(one)) - star.course.centre(_middle_of(one))))
