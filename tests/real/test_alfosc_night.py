@@ -51,9 +51,12 @@ def test_leave_one_out_error_of_the_wavelength_solution(night, arc):
 def test_all_lines_of_the_truth_are_identified_and_none_wrongly(night, shared_data, arc):
     wave = outputs(night, "arc", arc).one("wave")
     truth = identified(shared_data)
-    found = wave.lines.wave[wave.lines.used]
-    missing = [line for line in truth[:, 1] if np.min(np.abs(found - line)) > 0.5]
+    # a blend stands in the table under the mean wavelength of its lines, and may be left out of the fit
+    found = wave.lines.wave
+    missing = [line for line in truth[:, 1] if np.min(np.abs(found - line)) > 1.2]
     assert missing == []
+    nearest = [int(np.argmin(np.abs(found - line))) for line in truth[:, 1]]
+    assert np.max(np.abs(wave.lines.residual[nearest])) < 0.25
     # the truth's pixels count on another extraction's grid: a straight line maps them onto ours
     ours = np.interp(truth[:, 1], wave.at(np.arange(wave.shape[1]), wave.y_ref), np.arange(wave.shape[1]))
     slope = np.polynomial.Polynomial.fit(truth[:, 0], ours, 1)
