@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from builders.nights import outputs, reduced
 
+from builders.nights import outputs, reduced
 from nightpipe.base.errors import ReferenceMissingError
 
 pytestmark = pytest.mark.real

@@ -67,7 +67,7 @@ def _content(array: NDArray[Any] | None) -> bytes:
 
 def load_record(path: str | Path) -> str:
     """Return the record (JSON) that a product of ours carries, or an empty text where there is none."""
-    from astropy.io import fits  # noqa: PLC0415  # spectra for users are written by astropy, and may be compressed
+    from astropy.io import fits  # spectra for users are written by astropy, and may be compressed
 
     try:
         with fits.open(path, memmap=False, uint=False, do_not_scale_image_data=True) as hdus:
@@ -166,7 +166,7 @@ def _bytes(content: bytes) -> NDArray[np.uint8]:
 
 
 def _checksummed(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    from astropy.io import fits  # noqa: PLC0415  # a tenth of a second that intermediates need not pay
+    from astropy.io import fits  # a tenth of a second that intermediates need not pay
 
     plain, summed = BytesIO(b"".join(pieces)), BytesIO()
     with fits.open(plain, uint=False, do_not_scale_image_data=True) as hdus:
