@@ -73,9 +73,9 @@ def fit_scale(
 ) -> Scale:
     """Measure all lines of the list that the arc shows, where `match` puts them, and fit the scale; repeat.
 
-    From pass to pass the predicted places get better. Raises `NoSolutionError` when hardly a line is seen. Lines
-    that touch a pixel of `barred` (n,) are measured but not used. (To scale the species by the arc itself was tried: the response of the instrument then
-    moves the centres of mixed blends.)
+    From pass to pass the predicted places get better. Lines that touch a pixel of `barred` (n,) are measured but not
+    used. Raises `NoSolutionError` when hardly a line is seen. (To scale the species by the arc itself was tried: the
+    response of the instrument then moves the centres of mixed blends.)
     """
     for number in range(passes):
         groups, fitted = _measured(flux, error, match, lines, shape, 0.35 if number == 0 else 0.15)

@@ -25,10 +25,32 @@ class Template:
     shape: LineShape
 
     def spectrum(self, x: FloatArray, shift: float = 0.0) -> FloatArray:
-        """Return the sky at pixels `x` when all lines are moved by `shift`."""
-        near = (self.place > x[0] - 30.0) & (self.place < x[-1] + 30.0)
-        place = self.place[near] + shift
-        return np.asarray(self.shape(x[:, None] - place, place) @ self.strength[near])
+        """Return the sky at consecutive pixels `x` when all lines are moved by `shift`."""
+        return self.with_slope(x, shift)[0]
+
+    def with_slope(self, x: FloatArray, shift: float = 0.0) -> tuple[FloatArray, FloatArray]:
+        """Return the sky at consecutive pixels `x` and its derivative by the shift; lines reach five widths far."""
+        reach = int(np.ceil(3.0 * self.widest())) + 1
+        near = (self.place + shift > x[0] - reach) & (self.place + shift < x[-1] + reach)
+        place, strength = self.place[near] + shift, self.strength[near]
+        at = np.floor(place).astype(np.intp)[:, None] + np.arange(-reach, reach + 2)
+        distance, index = at - place[:, None], at - round(float(x[0]))
+        inside = (index >= 0) & (index < len(x))
+        light = strength[:, None] * self.shape(distance, place[:, None])
+        slope = strength[:, None] * self.shape.slope_at(distance, place[:, None])
+        deposit = (np.bincount(index[inside], weights=values[inside], minlength=len(x)) for values in (light, slope))
+        sky, change = deposit
+        return np.asarray(sky), np.asarray(change)
+
+    def widest(self) -> float:
+        """Return the greatest FWHM [pixel] on the row, nearly."""
+        return FWHM_PER_SIGMA * (self.shape.sigma + abs(self.shape.slope)) + 0.5 * self.shape.box
+
+    def width(self, x: FloatArray) -> FloatArray:
+        """Return the FWHM [pixel] at `x`, interpolated between the ends and the middle."""
+        low, high = self.shape.domain
+        at = np.array([low, 0.5 * (low + high), high])
+        return np.interp(x, at, self.shape.fwhm_at(at))
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,7 @@ def windows(template: Template, n: int, *, most: int = 40, reach: float = 1.6) -
     """
     x = np.arange(n, dtype=np.float64)
     sky = template.spectrum(x)
-    width = template.shape.fwhm_at(x)
+    width = template.width(x)
     at = np.flatnonzero((sky[1:-1] >= sky[:-2]) & (sky[1:-1] > sky[2:])) + 1
     found: list[Window] = []
     for k in at[np.argsort(-sky[at])]:
@@ -82,7 +104,7 @@ def about(template: Template, wave: float, n: int, reach: float = 1.6) -> Window
     """Return the window about one line, or None when it falls off the row."""
     k = int(np.argmin(np.abs(template.wave - wave)))
     place = template.place[k]
-    half = reach * float(template.shape.fwhm_at([place])[0]) if np.isfinite(place) else np.inf
+    half = reach * float(template.width(np.array([place]))[0]) if np.isfinite(place) else np.inf
     if not half < place < n - 1 - half:
         return None
     return Window(float(template.wave[k]), int(np.ceil(place - half)), int(np.floor(place + half)) + 1)
@@ -93,7 +115,7 @@ def coarse_shift(flux: FloatArray, error: FloatArray, template: Template, most: 
     from scipy.ndimage import gaussian_filter1d
 
     x = np.arange(len(flux), dtype=np.float64)
-    wide = 4.0 * float(np.median(template.shape.fwhm_at(x)))
+    wide = 4.0 * float(np.median(template.width(x)))
     trials = np.arange(-most, most + 0.05, 0.1)
 
     def sharp(values: FloatArray) -> FloatArray:
@@ -125,7 +147,7 @@ def fit_window(
             return None
         step, scale, cov, row = solved
         shift += float(np.clip(step, -0.5, 0.5))
-        if abs(shift - start) > 1.5 * float(template.shape.fwhm_at([x.mean()])[0]):
+        if abs(shift - start) > 1.5 * template.widest():
             return None
         if abs(step) < 1e-3:
             break
@@ -137,8 +159,7 @@ def _linear(
     x: FloatArray, data: FloatArray, noise: FloatArray, template: Template, shift: float
 ) -> tuple[float, float, FloatArray, FloatArray] | None:
     """Return the step in shift, the scale, variances of both, and the pseudo-inverse's row for the shift."""
-    model = template.spectrum(x, shift)
-    slope = (template.spectrum(x, shift + 0.05) - template.spectrum(x, shift - 0.05)) / 0.1
+    model, slope = template.with_slope(x, shift)
     ground = [np.ones_like(x), (x - x.mean()) / max(float(np.ptp(x)), 1.0)]
     design = np.stack([model, slope, *ground], axis=1) / noise[:, None]
     norm = np.sqrt(np.sum(design**2, axis=0)) + 1e-30

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders.arcs import arc, whole_slit
 
+from builders.arcs import arc, whole_slit
 from nightpipe.base.errors import BadFrameError, DataError, NoSolutionError
 from nightpipe.instruments.registry import all_instruments
 from nightpipe.io.references import line_list
@@ -97,7 +97,7 @@ def test_lamp_off_is_a_dead_lamp():
 def test_burnt_arc_is_refused_with_its_reason():
     truth = simulated("4", 1)
     burnt = truth.frame.flagged(truth.frame.data > 200, Flag.SATURATED)
-    with pytest.raises(DataError, match="saturated|lines"):
+    with pytest.raises(DataError, match=r"saturated|lines"):
         Identify().run(burnt, truth.slit, line_list(("He", "Ne")))
 
 

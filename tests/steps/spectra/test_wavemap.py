@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders.arcs import arc, whole_slit
 
+from builders.arcs import arc, whole_slit
 from nightpipe.io.references import line_list
 from nightpipe.model.disperser import Disperser
 from nightpipe.steps.spectra.wavecal import Identify
@@ -22,7 +22,7 @@ def solved(ny=81, seed=1, **changes):
 
 @pytest.mark.parametrize(("tilt", "curve"), [(0.0, 0.0), (1.2, 0.0), (-0.8, 0.7)])
 def test_lines_are_followed(tilt, curve):
-    truth, wave, mapped = solved(tilt=tilt, curve=curve)
+    _, wave, mapped = solved(tilt=tilt, curve=curve)
     x, y = np.linspace(220, 940, 25), np.array([2.0, 20.0, 60.0, 78.0])
     v = (y - 40) / 40
     for row, shift in zip(y, tilt * v + curve * v**2, strict=True):

@@ -31,7 +31,9 @@ class Flexure(Step):
     order_y: int = parameter(2, "highest order of the shift along the slit", ge=0, le=4)
     max_shift: float = parameter(6.0, "largest shift that is searched", unit="pixel", gt=0)
     min_snr: float = parameter(6.0, "significance that a sky line needs in a bin", ge=3)
-    max_doubt: float = parameter(0.15, "blends whose centre is less certain than this are not used", unit="pixel", gt=0)
+    max_doubt: float = parameter(
+        0.15, "blends whose centre is less certain than this are not used, nor is a fit", unit="pixel", gt=0
+    )
     floor: float = parameter(0.01, "error that no measured shift goes below", unit="pixel", ge=0)
     withhold: tuple[float, ...] = parameter(
         (), "sky lines (vacuum) kept out of the fit and recorded beside it", unit="Angstrom"
@@ -53,8 +55,11 @@ class Flexure(Step):
             return _none(wave, "no night-sky line is bright enough")
         ny, nx = frame.shape
         field = fit_field(points, (0.0, nx - 1.0), (0.0, ny - 1.0), (self.order_x, self.order_y), self.floor)
-        if np.any(np.abs(field.shift.coef[0, 0]) > self.max_shift):
+        if abs(field.shift.coef[0, 0]) > self.max_shift:
             return _none(wave, f"a shift of {field.shift.coef[0, 0]:.1f} pixel is not credible")
+        sure = float(np.squeeze(field.shift.sigma((nx - 1) / 2.0, (ny - 1) / 2.0)))
+        if sure > self.max_doubt:
+            return _none(wave, f"the sky's lines tell the shift to {sure:.2f} pixel only")
         used = tuple(sorted({float(w) for w in scene.labels(found, points)}))
         withheld = scene.withheld(blocks, start, self.withhold, field) if self.withhold else None
         return wave.warped(Warp(field.shift, used, field.chi2_dof, withheld))
@@ -206,11 +211,9 @@ def _reach(wave: WaveSolution, m: Measurement) -> float:
 
 
 def _enough(points: Points) -> bool:
-    """Return whether two lines, or one in three bins, are measured well enough to say anything."""
-    if not len(points.x):
-        return False
+    """Return whether two lines at least are measured well enough to check each other."""
     certain = points.error < 0.3
-    return len(np.unique(points.line[certain])) >= 2 or int(certain.sum()) >= 3
+    return len(np.unique(points.line[certain])) >= 2 and int(certain.sum()) >= 4
 
 
 def _none(wave: WaveSolution, why: str) -> WaveSolution:

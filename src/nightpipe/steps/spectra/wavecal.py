@@ -171,12 +171,19 @@ def _check_lamp(measured: Measured, least: int) -> None:
 def _check_match(found: list[Match], margin: float, disperser: Disperser) -> None:
     where = f"{disperser.name}, about {disperser.centre:.0f} Angstrom at {disperser.dispersion:.3f} Angstrom/pixel"
     remedy = "check lamps, grism and direction of dispersion, or set Identify.centre and Identify.dispersion"
-    if not found or found[0].log_odds < margin or found[0].log10_chance > -1.0:
+    if not found or not _credible(found[0], margin):
         best = f"the best fits {found[0].matched} of {found[0].offered} lines" if found else "no candidate"
         raise NoSolutionError(f"a credible wavelength scale for {where}", best, remedy)
     if len(found) > 1 and found[0].log_odds - found[1].log_odds < margin:
         both = " and ".join(f"{m.wave(np.array([m.n / 2.0]))[0]:.0f}" for m in found[:2])
         raise NoSolutionError(f"one wavelength scale for {where}", f"two as good, middle at {both} Angstrom", remedy)
+
+
+def _credible(match: Match, margin: float) -> bool:
+    """Return whether chance is ruled out: by places alone, or nearly so and by places and intensities together."""
+    if match.log_odds < margin:
+        return False
+    return match.log10_chance < -1.0 or (match.log10_chance < 1.0 and match.log_odds > 5.0 * margin)
 
 
 def _check_scale(scale: Scale, match: Match, fwhm: float, least: int) -> None:
