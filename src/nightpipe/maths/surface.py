@@ -79,6 +79,22 @@ class Normal:
             times[:-d] += self.band[d:, d] * vector[d:]
         return (self.right - times).reshape(-1, self.q)
 
+    def chi2(self, coef: FloatArray, total: float) -> float:
+        """Return chi-square at `coef`, given the sum of weight times value squared."""
+        return float(total - np.sum(coef * (self.right.reshape(-1, self.q) + self.gradient(coef))))
+
+    def lowered(self, order: int) -> Normal:
+        """Return the normal equations without the powers above `order`: the pixels need not be read again."""
+        q, n = order + 1, len(self.right) // self.q
+        old, new = self.band.reshape(n, self.q, -1), np.zeros((n, q, 4 * q))
+        for step in range(4):
+            for k in range(q):
+                for m in range(q):
+                    if step * q + k - m >= 0:
+                        new[:, k, step * q + k - m] = old[:, k, step * self.q + k - m]
+        right = self.right.reshape(n, self.q)[:, :q]
+        return Normal(self.breaks, np.ascontiguousarray(new.reshape(n * q, -1)), right.ravel().copy(), q)
+
 
 def normal_equations(
     u: FloatArray, v: FloatArray, value: FloatArray, weight: FloatArray, breaks: FloatArray, order: int

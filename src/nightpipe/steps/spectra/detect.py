@@ -235,8 +235,7 @@ def _credible(
     all_: Chunks, rest: Chunks, one: Found, found: list[Found], noise: Array, scale: float, rules: Rules
 ) -> bool:
     """Return whether a peak is an object: in the slit, in more than one stretch of wavelength, separate, star-like."""
-    beyond = not 0.0 <= float(one.course.centre(_middle_of(one))) <= rest.value.shape[1] - 1.0
-    if beyond or one.fwhm > rules.widest or not _in_many_chunks(rest, one, noise, scale, rules):
+    if one.fwhm > rules.widest or not _within(rest, one) or not _in_many_chunks(rest, one, noise, scale, rules):
         return False
     for star in found:
         apart = abs(float(one.course.centre(_middle_of(one)) - star.course.centre(_middle_of(one))))
@@ -247,6 +246,13 @@ def _credible(
         if apart < 6.0 * star.fwhm and not _valley(all_, one, star, noise):
             return False
     return True
+
+
+def _within(chunks: Chunks, one: Found) -> bool:
+    """Return whether the object's centre lies a quarter of its width inside the rows that were measured."""
+    rows = np.flatnonzero(np.isfinite(chunks.error).any(axis=0))
+    centre, margin = float(one.course.centre(_middle_of(one))), 0.25 * one.fwhm
+    return bool(rows.size) and bool(rows[0] - 0.5 + margin <= centre <= rows[-1] + 0.5 - margin)
 
 
 def _middle_of(one: Found) -> float:

@@ -15,14 +15,14 @@ from nightpipe.model.spectrum import SkyModel
 from nightpipe.model.traces import TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.spectra.objectmask import bright_rows
-from nightpipe.steps.spectra.skyfit import SkyRules, column_medians, fit_sky, sky_pixels
+from nightpipe.steps.spectra.skyfit import SkyRules, column_medians, finished, fit_sky, sky_pixels
 from nightpipe.steps.spectra.skymodes import covariance_modes
 from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-RULES = SkyRules(order=1, spacing=1.0, splits=0, clip=4.5, iterations=4, significance=4.0)
+RULES = SkyRules(orders=(0, 1), spacing=1.0, splits=0, clip=4.5, iterations=4, significance=4.0)
 """What is left in A - B has no sharp structure that the tilt could sample."""
 
 
@@ -135,7 +135,8 @@ def _left_over(frame: Frame, moved: Partner, var: Array, grid: SlitGrid) -> tupl
     where = ok & ~objects if (ok & ~objects).sum() > 0.15 * ok.sum() else ok
     law = _constant(var)
     start = np.broadcast_to(column_medians(difference, where)[None, :], difference.shape)
-    fit = fit_sky(sky_pixels(difference, law, grid, where, start), RULES)
+    pixels = sky_pixels(difference, law, grid, where, start)
+    fit = finished(pixels, fit_sky(pixels, RULES), RULES)
     return np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0), covariance_modes(fit.surface, grid), where
 
 

@@ -19,7 +19,7 @@ UNEVEN = 0.05
 """Share of the sky up to which brightness along the slit may be uneven after the flat."""
 
 VIGNETTED = 0.3
-"""The same towards the ends of a slit that was not flat-fielded."""
+"""The same at the ends of the slit. A faint star there is not masked either, until it has been found as a source."""
 
 SHADED = 0.6
 """Share of the sky below which rows at the ends of the slit are taken to lie outside it."""
@@ -112,16 +112,27 @@ def _without_slopes(rows: Mask, height: Array, known: Mask, sky: float) -> Mask:
     Were they masked, nothing would tell the sky's model of them, and they would be found as objects.
     """
     result = rows.copy()
+    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    for start, stop in edges:
+        if stop - start > 0.2 * known.sum() and height[start:stop].max() < UNEVEN * sky:
+            result[start:stop] = False
     first, last = np.flatnonzero(known)[[0, -1]]
-    edges = np.flatnonzero(np.diff(rows.astype(np.int8), prepend=0, append=0))
-    for start, stop in edges.reshape(-1, 2):
-        at_end, length = start <= first + 1 or stop >= last, (stop - start) / known.sum()
-        peak = float(height[start:stop].max())
-        uneven = peak < UNEVEN * sky and (at_end or length > 0.2)
-        vignetted = peak < VIGNETTED * sky and at_end and length > 0.08
-        if uneven or vignetted:
+    for outside, inward in ((first, edges), (-last - 1, -edges[::-1, ::-1])):
+        for start, stop in _slopes(int(outside), inward, height, int(known.sum()), sky):
             result[start:stop] = False
     return result
+
+
+def _slopes(outside: int, runs: NDArray[np.intp], height: Array, count: int, sky: float) -> list[tuple[int, int]]:
+    """Return the runs that continue, with short gaps, from the end of the slit; negative rows count from the top."""
+    found = []
+    for near, far in runs:
+        start, stop = (int(near), int(far)) if far > 0 else (int(-far), int(-near))
+        if near - outside > max(2, 0.03 * count) or height[start:stop].max() > VIGNETTED * sky:
+            break
+        found.append((start, stop))
+        outside = int(far)
+    return found
 
 
 def _baseline(level: Array, error: Array, known: Mask) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.profile import moffat, width_of
-from nightpipe.maths.surface import Surface, normal_equations, solve_surface, tiny_penalty
+from nightpipe.maths.surface import Normal, Surface, normal_equations, solve_surface, tiny_penalty
 from nightpipe.steps.spectra.collapse import Chunks, Residual, row_range
 from nightpipe.steps.spectra.columnfit import ColumnRules, fit_columns, running_mean
 
@@ -178,18 +178,23 @@ def _surface(
 
 
 def _by_order(u: Array, v: Array, value: Array, weight: Array, breaks: Array, order: int) -> Surface:
-    best: Surface | None = None
-    last = math.inf
-    for n in range(order + 1):
-        normal = normal_equations(u, v, value, weight, breaks, n)
-        surface = solve_surface(normal, tiny_penalty(normal, 1e-6), covariance=True)
-        chi2 = float(np.sum(weight * (value - surface(u, v)) ** 2))
-        added = len(breaks) + 2
-        if best is not None and last - chi2 < added + 4.0 * math.sqrt(2.0 * added):
+    """Return the fit of the lowest order that the next ones do not improve by more than chance would."""
+    full = normal_equations(u, v, value, weight, breaks, order)
+    total = float(np.sum(weight * value**2))
+    best, last = _lowered(full, 0, total)
+    added = len(breaks) + 2
+    for n in range(1, order + 1):
+        surface, chi2 = _lowered(full, n, total)
+        if last - chi2 < added + 4.0 * math.sqrt(2.0 * added):
             break
         best, last = surface, chi2
-    assert best is not None
     return best
+
+
+def _lowered(full: Normal, order: int, total: float) -> tuple[Surface, float]:
+    normal = full.lowered(order)
+    surface = solve_surface(normal, tiny_penalty(normal, 1e-6), covariance=True)
+    return surface, normal.chi2(surface.coef, total)
 
 
 def profile_breaks(u: Array, fwhm: float, radius: float) -> Array:

@@ -18,7 +18,7 @@ from nightpipe.model.traces import Trace, TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.spectra.nod import nod_sky
 from nightpipe.steps.spectra.objectmask import bright_rows, dark_ends, source_mask
-from nightpipe.steps.spectra.skyfit import SkyFit, SkyRules, column_medians, fit_sky, sky_pixels
+from nightpipe.steps.spectra.skyfit import SkyFit, SkyRules, column_medians, finished, fit_sky, sky_pixels
 from nightpipe.steps.spectra.skymodes import covariance_modes
 from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
 
@@ -56,8 +56,8 @@ class SubtractSky(Step):
 
     def _one(self, frame: Frame, data: Array, law: NoiseLaw, known: Mask, grid: SlitGrid, trace: Trace) -> _Part:
         """Fit one slit: roughly first, since objects show better once the sky is gone, then as well as it goes."""
-        rules = SkyRules(self.order, self.spacing, self.splits, self.clip, self.iterations, self.significance)
-        rough = replace(rules, splits=0, iterations=2)
+        rules = SkyRules((self.order,), self.spacing, self.splits, self.clip, self.iterations, self.significance)
+        rough = replace(rules, orders=(0, self.order), splits=0, iterations=3)
         open_ = frame.good & grid.inside & _inner(grid, trace, frame.shape, self.margin)
         spectrum = column_medians(data, open_)
         model = np.broadcast_to(spectrum[None, :], data.shape)
@@ -66,7 +66,8 @@ class SubtractSky(Step):
         fit = fit_sky(sky_pixels(data, law, grid, where, _start(data, where)), rough)
         model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
         where, caveats = self._sky_rows(open_, known, data - model, law, model)
-        fit = fit_sky(sky_pixels(data, law, grid, where, model), rules)
+        pixels = sky_pixels(data, law, grid, where, model)
+        fit = finished(pixels, fit_sky(pixels, rules), rules)
         used = np.zeros(frame.shape, dtype=bool)
         used[where] = fit.used
         model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)

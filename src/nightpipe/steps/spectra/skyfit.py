@@ -28,9 +28,9 @@ LEAST = 40
 
 @dataclass(frozen=True)
 class SkyRules:
-    """How to fit: highest `order` along the slit, knot `spacing` [pixel], `splits` of it, `clip` [sigma], rounds."""
+    """How to fit: `orders` along the slit in turn, knot `spacing` [pixel], its `splits`, `clip` [sigma], rounds."""
 
-    order: int
+    orders: tuple[int, ...]
     spacing: float
     splits: int
     clip: float
@@ -89,21 +89,21 @@ def column_medians(data: Array, where: Mask) -> Array:
 
 
 def fit_sky(pixels: SkyPixels, rules: SkyRules) -> SkyFit:
-    """Fit the sky: first without structure along the slit, then with knots and orders where they are significant."""
+    """Fit the sky, order after order, then with knots halved where that is needed; without its covariance."""
     breaks = first_breaks(pixels.u, rules.spacing)
     interval = _intervals(pixels.u, breaks)
     everything = np.ones(len(pixels.u), dtype=bool)
     used = agreeing(pixels.counts - pixels.start, pixels.sigma(pixels.start), everything, interval, rules.clip + 1.5)
-    fit = _settle(pixels, breaks, interval, used, pixels.start, 0, rules)
-    if rules.order > 0:
-        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules.order, rules)
+    fit = SkyFit(Surface(breaks, np.zeros((len(breaks) + 2, 1))), used, pixels.start)
+    for order in rules.orders:
+        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, order, rules)
     for _ in range(rules.splits):
         finer = split_breaks(pixels, fit)
         if len(finer) == len(breaks):
             break
         breaks, interval = finer, _intervals(pixels.u, finer)
-        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules.order, rules)
-    return _finished(pixels, fit, rules)
+        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules.orders[-1], rules)
+    return fit
 
 
 def first_breaks(u: Array, spacing: float) -> Array:
@@ -215,7 +215,7 @@ def split_breaks(pixels: SkyPixels, fit: SkyFit) -> Array:
     return np.sort(np.concatenate([breaks, fresh]))
 
 
-def _finished(pixels: SkyPixels, fit: SkyFit, rules: SkyRules) -> SkyFit:
+def finished(pixels: SkyPixels, fit: SkyFit, rules: SkyRules) -> SkyFit:
     """Fit once more with the covariance, and measure the scatter of what was used."""
     breaks, order = fit.surface.breaks, fit.surface.coef.shape[1] - 1
     normal = _normal(pixels, fit.used, breaks, order, pixels.sigma(fit.sky))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from nightpipe.base.errors import DataError
 from nightpipe.maths.photons import NoiseLaw, law_from_counts
+from nightpipe.maths.poly import scaled
 from nightpipe.model.frame import Frame
 from nightpipe.model.traces import Trace
 from nightpipe.model.wave import WaveSolution
@@ -39,19 +41,27 @@ def slit_grid(wave: WaveSolution, trace: Trace, shape: tuple[int, int], margin: 
     return SlitGrid(reference_column(wave, shape), v, inside)
 
 
+NODES = 12
+"""Rows on which the map is computed: wavelength is a polynomial of lower order along the slit."""
+
+
 def reference_column(wave: WaveSolution, shape: tuple[int, int]) -> Array:
     """Return, for each pixel, the column [pixel] of the reference row that has its wavelength.
 
-    Two Newton steps; sampling thus stays native, in pixels, however uneven the dispersion.
+    Two Newton steps; sampling thus stays native, in pixels, however uneven the dispersion. Done on a few rows at
+    Chebyshev's nodes, between which the smooth map is interpolated to rounding error.
     """
-    columns = np.arange(shape[1], dtype=np.float64)
+    columns, span = np.arange(shape[1], dtype=np.float64), (0.0, max(shape[0] - 1.0, 1.0))
+    nodes = 0.5 * span[1] * (1.0 + np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES))
     reference = wave.at(columns, wave.y_ref)
     slope = np.gradient(reference)
     slope = np.maximum(slope, 0.2 * float(np.median(slope)))  # beyond the last lines a polynomial may turn over
-    target = wave.map()
+    target = wave.at(columns[None, :], nodes[:, None])
     u = columns[None, :] + (target - reference[None, :]) / slope[None, :]
     u += (target - _extended(u, columns, reference, slope)) / np.interp(u, columns, slope)
-    return np.asarray(u, dtype=np.float64)
+    at_rows = chebyshev.chebvander(scaled(np.arange(shape[0]), span), NODES - 1)
+    between = at_rows @ np.linalg.inv(chebyshev.chebvander(scaled(nodes, span), NODES - 1))
+    return np.asarray(columns[None, :] + between @ (u - columns[None, :]))
 
 
 def _extended(u: Array, columns: Array, value: Array, slope: Array) -> Array:
