@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,7 @@ class Normalised:
     """One slit's flat: `value` (ny, nx), of which `response` is the pixels' part; `usable` where it was measured,
     and `illumination` the slit's part, 1 where there is no slit.
 
-    `spectrum` (nx,) of the lamp [electron], and the `fraction` (nx,) of it that came through the slit. The detector may
-    fringe from column `fringes_begin` on.
+    `spectrum` (nx,) of the lamp [electron], and the `fraction` (nx,) of it that came through the slit.
     """
 
     slit: parts.Slit
@@ -42,7 +41,7 @@ class Normalised:
     response: FloatArray
     usable: Bools
     fraction: FloatArray
-    fringes_begin: int
+    fringes: tuple[Ripple, ...] = ()
 
 
 class NormaliseFlat(Step):
@@ -109,8 +108,31 @@ class NormaliseFlat(Step):
         fraction = parts.through_slit(shapes, light)
         trust = np.clip((fraction - self.through) / (0.95 - self.through), 0, 1)
         shape = parts.illumination(shapes, trust * np.maximum(light, 0), slit, blocks, self.order)
-        lamp = parts.spectrum(frame.data, good, slit, shape, self.knots, fringes_begin(frame))
-        return self._composed(frame, slit, good, shape, lamp, _along(fraction, blocks), _along(trust, blocks))
+        columns = frame.shape[1]
+
+        def composed(smooth_from: int) -> Normalised:
+            lamp = parts.spectrum(frame.data, good, slit, shape, self.knots, smooth_from)
+            return self._composed(frame, slit, good, shape, lamp, _along(fraction, blocks), _along(trust, blocks))
+
+        begin = fringes_begin(frame)
+        exact = composed(columns)
+        if begin >= columns:
+            return exact
+        smooth = composed(begin)
+        seen = self._fringes(smooth, exact, begin)
+        return replace(smooth, fringes=seen) if seen else exact
+
+    def _fringes(self, smooth: Normalised, exact: Normalised, begin: int) -> tuple[Ripple, ...]:
+        """Return the fringes beyond column `begin`: ripples that mostly stay when each column loses its mean.
+
+        Fringes change their phase along the slit; lines of the lamp, or of the air before it, do not.
+        """
+        found = [
+            tuple(r for r in ripples(part.response, part.usable, least=self.fringes) if r.stop > begin)
+            for part in (smooth, exact)
+        ]
+        highest = [max((ripple.amplitude for ripple in each), default=0.0) for each in found]
+        return found[0] if highest[1] > 0.7 * highest[0] else ()
 
     def _composed(
         self,
@@ -132,11 +154,10 @@ class NormaliseFlat(Step):
         response = np.where(usable, ratio / wide, 1.0)
         near = np.abs(slit.offset - np.mean(slit.places[[0, -1]])) < np.ptp(slit.places) / 2 + _MARGIN
         slit_part = _held(np.where(near, np.maximum(shape, self.least_light), 1.0), _BORDER)
-        return Normalised(slit, value, slit_part, lamp, response, usable, fraction, fringes_begin(frame))
+        return Normalised(slit, value, slit_part, lamp, response, usable, fraction)
 
     def _caveats(self, part: Normalised) -> list[Caveat]:
-        seen = [r for r in ripples(part.response, part.usable, least=self.fringes) if r.stop > part.fringes_begin]
-        found = [_fringe_caveat(ripple) for ripple in seen]
+        found = [_fringe_caveat(ripple) for ripple in part.fringes]
         stray = (part.fraction < 0.9) & (part.spectrum > 0)
         if stray.any():
             worst = min(1 - float(part.fraction[stray].min()), 1.0)
