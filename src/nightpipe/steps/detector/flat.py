@@ -150,8 +150,10 @@ class NormaliseFlat(Step):
         ratio = np.divide(frame.data, model, where=usable, out=np.ones(frame.shape))
         wide = parts.wide(ratio, usable, self.width)
         kept = 1 + (wide - 1) * trust
-        value = np.where(usable, shape * ratio / wide * kept, np.where(shape > self.least_light, shape, 1.0))
         response = np.where(usable, ratio / wide, 1.0)
+        plain = np.where(shape > self.least_light, shape, 1.0)
+        sane = usable & (np.abs(response - 1) <= self.dead)
+        value = np.where(sane, shape * response * kept, plain)
         near = np.abs(slit.offset - np.mean(slit.places[[0, -1]])) < np.ptp(slit.places) / 2 + _MARGIN
         slit_part = _held(np.where(near, np.maximum(shape, self.least_light), 1.0), _BORDER)
         return Normalised(slit, value, slit_part, lamp, response, usable, fraction)
