@@ -27,7 +27,8 @@ def scale(shape: tuple[int, int], centre: float = 6900.0, error: float = 0.05) -
     cov[0, 0] = error**2
     empty = np.zeros(0)
     table = LineTable(empty, empty, empty, (), empty, empty.astype(bool), empty)
-    return WaveSolution(Poly2(coef, domain_x, domain_y, cov), shape, table, Poly1(np.array([FWHM]), domain_x), ny / 2, 1, 1,
+    poly, fwhm = Poly2(coef, domain_x, domain_y, cov), Poly1(np.array([FWHM]), domain_x)
+    return WaveSolution(poly, shape, table, fwhm, ny / 2, 1, 1,
                         0.0, 0.0, 0.0, (4000.0, 9500.0), 1.0, (), "test")  # fmt: skip
 
 

@@ -82,6 +82,21 @@ def gaussian_shape(fwhm: float, domain: tuple[float, float]) -> LineShape:
     return LineShape(float(sigma), 0.0, 1.0, domain)
 
 
+def shape_between(low: float, high: float, box: float, n: int) -> LineShape:
+    """Return the shape with a box of width `box` whose FWHM [pixel] runs from `low` to `high` over `n` pixels."""
+    first, last = _sigma_of(low, box), _sigma_of(high, box)
+    return LineShape(0.5 * (first + last), 0.5 * (last - first), box, (0.0, n - 1.0))
+
+
+def _sigma_of(fwhm: float, box: float) -> float:
+    """Return the sigma of the Gaussian that with a box of width `box` makes a line of `fwhm`, at least 0.25 pixel."""
+    low, high = 0.25, max(fwhm, 0.3)
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if full_width(middle, box)[0] < fwhm else (low, middle)
+    return 0.5 * (low + high)
+
+
 def floor(flux: ArrayLike, width: float) -> FloatArray:
     """Return the smooth level under the lines: a running low percentile over `width` pixels, smoothed.
 

@@ -72,12 +72,6 @@ class Shift:
     snr: float
 
 
-def gaussian_between(low: float, high: float, n: int) -> LineShape:
-    """Return a pixel-integrated Gaussian whose FWHM [pixel] runs from `low` to `high` over `n` pixels."""
-    sigma = [float(np.sqrt(max((f / FWHM_PER_SIGMA) ** 2 - 1.0 / 12.0, 0.09))) for f in (low, high)]
-    return LineShape(0.5 * (sigma[0] + sigma[1]), 0.5 * (sigma[1] - sigma[0]), 1.0, (0.0, n - 1.0))
-
-
 def windows(template: Template, n: int, *, most: int = 40, reach: float = 1.6) -> list[Window]:
     """Return windows about the strongest separate peaks of the template, in order of wavelength.
 

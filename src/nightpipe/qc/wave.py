@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.skyshift import Template, about, fit_window, gaussian_between
+from nightpipe.maths.lines import shape_between
+from nightpipe.maths.skyshift import Template, about, fit_window
 from nightpipe.maths.typical import typical_row
 from nightpipe.model.flags import UNUSABLE
 from nightpipe.model.frame import Frame
@@ -85,4 +86,4 @@ def _template(wave: WaveSolution, lines: LineList, y: float, n: int) -> Template
     x = np.arange(n, dtype=np.float64)
     place = np.interp(lines.wave, np.maximum.accumulate(wave.at(x, y)), x, left=-1e6, right=1e6)
     width = wave.fwhm(np.array([0.0, n - 1.0]))
-    return Template(lines.wave, lines.intensity, place, gaussian_between(float(width[0]), float(width[1]), n))
+    return Template(lines.wave, lines.intensity, place, shape_between(float(width[0]), float(width[1]), wave.box, n))

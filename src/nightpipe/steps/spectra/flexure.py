@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.lines import LineShape
+from nightpipe.maths.lines import LineShape, shape_between
 from nightpipe.maths.robust import mad_std
 from nightpipe.maths.skyfield import Field, Points, fit_field
-from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_window, gaussian_between, windows
+from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_window, windows
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import LineList
 from nightpipe.model.traces import TraceSet
@@ -98,7 +98,7 @@ class _Scene:
     def shape(self) -> LineShape:
         n = self.frame.shape[1]
         width = self.wave.fwhm(np.array([0.0, n - 1.0]))
-        return gaussian_between(float(width[0]), float(width[1]), n)
+        return shape_between(float(width[0]), float(width[1]), self.wave.box, n)
 
     def template(self, y: float) -> Template:
         """Return the sky lines where the unwarped scale puts them on row `y`."""

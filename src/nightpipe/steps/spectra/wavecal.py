@@ -233,6 +233,7 @@ def _solution(arc: Frame, lines: LineList, shown: Comb, measured: Measured, scal
         source=exposure.name if exposure is not None else "arc",
         mjd=exposure.mjd if exposure is not None else 0.0,
         caveats=merged(arc.caveats, _caveats(scale, measured, nx)),
+        box=measured.shape.box,
     )
 
 

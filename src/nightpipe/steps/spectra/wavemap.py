@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.step import Step, parameter
+from nightpipe.maths.lines import shape_between
 from nightpipe.maths.poly import Poly2
 from nightpipe.maths.tilt import Displacement, bent, fit_displacement
 from nightpipe.model.frame import Frame
@@ -41,7 +42,9 @@ class MapWavelength(Step):
         if len(blocks) < 3:
             return _untilted(wave, f"{high - low} rows are too few")
         lines = wave.lines
-        seen = followed(arc, blocks, lines.x, wave.fwhm(lines.x), lines.used)
+        width = wave.fwhm(np.array([0.0, arc.shape[1] - 1.0]))
+        shape = shape_between(float(width[0]), float(width[1]), wave.box, arc.shape[1])
+        seen = followed(arc, blocks, lines.x, lines.intensity, shape, lines.used)
         steady = seen.ok.sum(axis=0) >= 0.6 * len(blocks)
         if steady.sum() < 3:
             return _untilted(wave, f"{int(steady.sum())} lines could be followed")
