@@ -122,3 +122,31 @@ def test_a_source_can_be_placed_and_its_absence_is_measured():
     assert on_star.fwhm == pytest.approx(5.0)
     with pytest.raises(DataError, match="within the slit"):
         PlaceSource().run(**inputs, slit_arcsec=60.0)
+
+
+def test_a_source_can_be_placed_by_its_coordinates():
+    built = build(with_star(3000.0))
+    pointed = replace(built.frame.exposure, ra=150.0, dec=20.0)
+    sky = SubtractSky().run(frame=built.frame, wave=built.wave, slit=built.slit, sources=())
+    inputs = {"frame": replace(built.frame, exposure=pointed), "sky": sky, "wave": built.wave, "slit": built.slit}
+    north = (41.3 - 39.5) * 0.4 / 3600
+    source = PlaceSource(ra=150.0, dec=20.0 + north, position_angle=0.0).run(**inputs)
+    assert source.y == pytest.approx(41.3, abs=1e-3)
+    beside = PlaceSource(ra=150.0, dec=20.0 + north, position_angle=90.0, across=0.5).run(**inputs)
+    assert beside.y == pytest.approx(39.5, abs=1e-3)
+    assert "source.off_slit" in {caveat.code for caveat in beside.caveats}
+    with pytest.raises(DataError, match="place on the slit"):
+        PlaceSource(ra=150.0).run(**inputs)
+    with pytest.raises(DataError, match="pointing"):
+        PlaceSource(ra=150.0, dec=20.0, position_angle=0.0).run(**(inputs | {"frame": built.frame}))
+
+
+def test_a_slope_at_the_end_of_the_slit_is_sky():
+    built = build(replace(Scene(ny=160), lines=()), seed=3)
+    rows = np.arange(160)[:, None]
+    slope = 0.15 * built.truth.sky * np.clip(1 - rows / 25, 0, None)
+    noisy = built.frame.data + np.random.default_rng(1).poisson(slope)
+    built = replace(built, frame=built.frame.but(data=noisy.astype(np.float32)))
+    sky, sources = searched(built)
+    assert sources == ()
+    assert sky.used[:10].mean() > 0.7

@@ -249,9 +249,9 @@ def _credible(
 
 
 def _within(chunks: Chunks, one: Found) -> bool:
-    """Return whether the object's centre lies a quarter of its width inside the rows that were measured."""
+    """Return whether the object's centre lies half its width inside the rows that were measured."""
     rows = np.flatnonzero(np.isfinite(chunks.error).any(axis=0))
-    centre, margin = float(one.course.centre(_middle_of(one))), 0.25 * one.fwhm
+    centre, margin = float(one.course.centre(_middle_of(one))), 0.5 * one.fwhm
     return bool(rows.size) and bool(rows[0] - 0.5 + margin <= centre <= rows[-1] + 0.5 - margin)
 
 

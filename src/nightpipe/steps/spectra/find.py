@@ -12,6 +12,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import DataError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.poly import Poly1, fit1
+from nightpipe.maths.slit import offsets
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import SkyModel, Source
 from nightpipe.model.traces import Trace, TraceSet
@@ -89,11 +90,15 @@ class FindSources(Step):
 
 
 class PlaceSource(Step):
-    """Put an extraction at a given position of the slit, whether or not anything is seen there."""
+    """Put an extraction at a given position of the slit or of the sky, whether or not anything is seen there."""
 
     fwhm: float = parameter(
         0.0, "width of the object; 0: that of the reference object, else 1.2 arcsec", unit="arcsec", ge=0
     )
+    ra: float | None = parameter(None, "right ascension of the place, if not given along the slit", unit="deg")
+    dec: float | None = parameter(None, "declination of the place", unit="deg", ge=-90, le=90)
+    position_angle: float | None = parameter(None, "direction in which rows count up, north through east", unit="deg")
+    across: float = parameter(1.0, "further from the slit's middle than this a caveat says so", unit="arcsec", gt=0)
 
     def run(
         self,
@@ -101,15 +106,36 @@ class PlaceSource(Step):
         sky: SkyModel,
         wave: WaveSolution,
         slit: TraceSet,
-        slit_arcsec: float,
+        slit_arcsec: float | None = None,
         reference: Source | None = None,
     ) -> Source:
-        """Return a forced source at `slit_arcsec` from the slit's centre, with course and width of `reference`."""
-        source = place_source(frame, sky, wave, slit, slit_arcsec, reference)
+        """Return a forced source at `slit_arcsec` from the slit's centre, with course and width of `reference`.
+
+        Without `slit_arcsec` the place follows from the parameters `ra`, `dec`, `position_angle` and the exposure's
+        pointing, which is taken for the slit's centre. Raises DataError where that is not enough, or outside the slit.
+        """
+        place, caveats = (slit_arcsec, ()) if slit_arcsec is not None else self._on_slit(frame)
+        source = place_source(frame, sky, wave, slit, place, reference)
+        source = replace(source, caveats=source.caveats + caveats)
         if self.fwhm == 0:
             return source
         width = self.fwhm / pixel_scale(frame)
         return replace(source, fwhm=width, trace=object_trace(source.trace.centre, width))
+
+    def _on_slit(self, frame: Frame) -> tuple[float, tuple[Caveat, ...]]:
+        pointing = frame.exposure
+        if self.ra is None or self.dec is None or self.position_angle is None:
+            raise DataError(
+                "a place on the slit", "neither slit_arcsec nor ra, dec and position_angle", "give one of them"
+            )
+        if pointing is None or pointing.ra is None or pointing.dec is None:
+            raise DataError("the pointing of the exposure", "none in the header", "give the position along the slit")
+        along, across = offsets(self.ra, self.dec, pointing.ra, pointing.dec, self.position_angle)
+        if abs(across) <= self.across:
+            return along, ()
+        return along, (
+            Caveat("source.off_slit", f"The place lies {across:+.1f} arcsec beside the middle of the slit."),
+        )
 
 
 def place_source(
