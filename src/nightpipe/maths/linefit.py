@@ -237,7 +237,8 @@ def _fit(
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return coefficients, covariance, residuals of all lines and left-out residuals of the used ones [pixel].
 
-    The left-out residual is e / (1 - h), h the line's leverage (Allen 1974).
+    The left-out residual is e / (1 - h), h the line's leverage (Allen 1974). The covariance is scaled so that
+    chi-square per degree of freedom is one, upwards only where fewer than five are left.
     """
     basis = chebyshev.chebvander(2.0 * x / (n - 1) - 1.0, order)
     weight = 1.0 / (sigma * dispersion)
@@ -247,6 +248,8 @@ def _fit(
     residual = (wave - basis @ coef) / dispersion
     leverage = np.minimum(np.sum(q**2, axis=1), 0.999)
     left_out = residual[used] / (1.0 - leverage)
-    spread = np.maximum(np.sum((residual[used] / sigma[used]) ** 2) / max(used.sum() - order - 1, 1), 1.0)
+    dof = int(used.sum()) - order - 1
+    spread = float(np.sum((residual[used] / sigma[used]) ** 2)) / max(dof, 1)
+    spread = spread if dof >= 5 else max(spread, 1.0)
     inverse = np.linalg.inv(r)
     return coef, inverse @ inverse.T * spread, residual, left_out

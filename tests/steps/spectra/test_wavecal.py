@@ -96,7 +96,7 @@ def test_lamp_off_is_a_dead_lamp():
 
 def test_burnt_arc_is_refused_with_its_reason():
     truth = simulated("4", 1)
-    burnt = truth.frame.flagged(truth.frame.data > 200, Flag.SATURATED)
+    burnt = truth.frame.flagged(truth.frame.data > 80, Flag.SATURATED)
     with pytest.raises(DataError, match=r"saturated|lines"):
         Identify().run(burnt, truth.slit, line_list(("He", "Ne")))
 
