@@ -24,6 +24,7 @@ test-peers: $(PEERS)/.installed
 
 bench: $(PEERS)/.installed
 	$(PEERS)/bin/python bench/run.py
+	$(PEERS)/bin/python bench/nights.py
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check src tests bench

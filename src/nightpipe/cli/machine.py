@@ -19,7 +19,7 @@ def simulate(
     instrument: Annotated[str, typer.Argument(help="An instrument, or one arm of it: alfosc, dbsp, kast_blue ...")],
     *,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the raw night; the truth goes into truth/ in it.")
+        Path, typer.Option("--out", "-o", help="Folder for the raw night; the truth goes into OUT-truth beside it.")
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same night.")] = 1,
     options: Annotated[

@@ -58,6 +58,7 @@ def nightpipe(
 def main(words: list[str] | None = None) -> None:
     """Run the command line; errors for people are told in three lines, and only `--debug` shows where they arose."""
     words = list(sys.argv[1:] if words is None else words)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small systems: its threads cost more than they save
     debug = "--debug" in words or bool(os.environ.get("NIGHTPIPE_DEBUG"))
     words = [word for word in words if word != "--debug"]
     try:
