@@ -92,8 +92,8 @@ def search(
     from scipy.ndimage import gaussian_filter1d
 
     n, half = len(flux), 0.5 * (len(flux) - 1)
-    blur = max(1.5 * fwhm, n / (300.0 if guess.stretch < 0.06 else 200.0))
-    every = max(1, int(blur / 3.0))
+    blur = max(1.5 * fwhm, n / (240.0 if guess.stretch < 0.06 else 200.0))
+    every = max(1, int(blur / 2.1))
     signal = compressed(gaussian_filter1d(flux, blur / FWHM_PER_SIGMA), strong)[::every]
     reach = half * (1 + guess.stretch + guess.bend + guess.twist) * guess.dispersion + guess.tolerance
     step = guess.dispersion * every

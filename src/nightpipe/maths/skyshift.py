@@ -158,7 +158,7 @@ def _linear(
     design = np.stack([model, slope, *ground], axis=1) / noise[:, None]
     norm = np.sqrt(np.sum(design**2, axis=0)) + 1e-30
     normal = (design / norm).T @ (design / norm)
-    if not np.all(np.isfinite(normal)) or np.linalg.cond(normal) > 1e10:
+    if not np.all(np.isfinite(normal)) or abs(float(np.linalg.det(normal))) < 1e-10:
         return None
     inverse = np.linalg.inv(normal)
     pseudo = (inverse @ (design / norm).T) / norm[:, None]

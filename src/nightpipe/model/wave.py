@@ -48,8 +48,8 @@ class WaveSolution:
     """Wavelength at every pixel: `poly` gives vacuum Angstrom at (x, y), `warp` the exposure's flexure.
 
     `fwhm` is the line width [pixel] along x, of a Gaussian convolved with a box of width `box` [pixel], which stands
-    for pixel and slit; `range` the outermost used lines [Angstrom]; `rms_px` and `loo_px` the residual and leave-one-out
-    rms on the reference row `y_ref`; `order` along x was chosen by the latter;
+    for pixel and slit; `range` the outermost used lines [Angstrom]; `rms_px` and `loo_px` the residual and
+    leave-one-out rms on the reference row `y_ref`; `order` along x was chosen by the latter;
     `map_rms_px` that of all the (line, row) points of the two-dimensional fit.
     """
 
