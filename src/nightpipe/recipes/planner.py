@@ -276,7 +276,7 @@ def _target(
         )
         calibrated.append(node["spectra"])
     setup = members[0].setup
-    label = "_".join(part for part in (folder, setup.arm, setup.disperser) if part)
+    label = "_".join(part for part in (folder, setup.arm, filed(setup.disperser)) if part)
     return builder.node(
         "combine",
         inputs={"spectra": calibrated},
@@ -310,8 +310,13 @@ def _splice_arms(
 
 def folder_of(exposure: Exposure) -> str:
     """Return the name of a target's folder: its name, with what no file system likes replaced."""
-    kept = "".join(letter if letter.isalnum() or letter in "+-._" else "_" for letter in exposure.target)
-    return kept.strip("._") or exposure.name
+    return filed(exposure.target) or exposure.name
+
+
+def filed(name: str) -> str:
+    """Return a name that any file system takes."""
+    kept = "".join(letter if letter.isalnum() or letter in "+-._" else "_" for letter in name)
+    return kept.strip("._")
 
 
 def _calibrations_alone(night: Night, builder: Builder) -> None:
