@@ -1,0 +1,54 @@
+"""A smooth field of shifts out of single measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nightpipe.maths.skyfield import Points, fit_field
+
+DOMAINS = ((0.0, 999.0), (0.0, 199.0))
+
+
+def points(rng, field, lines=12, bins=8, noise=0.03, doubt=0.02):
+    x, y = np.meshgrid(np.linspace(100, 900, lines), np.linspace(10, 190, bins))
+    line = np.broadcast_to(np.arange(lines), x.shape).ravel()
+    x, y = x.ravel(), y.ravel()
+    shift = field(x, y) + rng.normal(0, noise, len(x)) + rng.normal(0, doubt, lines)[line]
+    return Points(x, y, shift, np.full(len(x), noise), line, np.full(lines, doubt))
+
+
+def solved(seed, field, **changes):
+    return fit_field(points(np.random.default_rng(seed), field, **changes), *DOMAINS, (1, 2), 0.0)
+
+
+def test_a_constant_stays_a_constant():
+    orders = [solved(seed, lambda x, y: 0.4 + 0 * x * y).orders for seed in range(20)]
+    assert sum(order == (0, 0) for order in orders) >= 16
+
+
+def test_a_slope_along_the_slit_is_seen():
+    field = solved(1, lambda x, y: 0.1 + 0.2 * (y - 100) / 100 + 0 * x)
+    assert field.orders[1] >= 1
+    assert abs(float(np.squeeze(field.shift(500.0, 190.0) - field.shift(500.0, 10.0))) - 0.36) < 0.06
+
+
+def test_one_wild_line_moves_nothing():
+    rng = np.random.default_rng(2)
+    good = points(rng, lambda x, y: 0.3 + 0 * x * y)
+    shift = np.where(good.line == 4, good.shift + 2.0, good.shift)
+    field = fit_field(Points(good.x, good.y, shift, good.error, good.line, good.doubt), *DOMAINS, (1, 2), 0.0)
+    assert np.max(np.abs(field.shift(np.array([100.0, 500.0, 900.0]), 100.0) - 0.3)) < 0.08
+
+
+def test_error_holds_what_lines_share():
+    pulls = []
+    for seed in range(200):
+        field = solved(seed, lambda x, y: 0.3 + 0 * x * y, noise=0.01, doubt=0.05)
+        pulls.append(float(np.squeeze((field.shift(500.0, 100.0) - 0.3) / field.shift.sigma(500.0, 100.0))))
+    assert abs(np.mean(pulls)) < 0.3
+    assert 0.75 < np.std(pulls) < 1.3
+
+
+def test_lines_too_few_for_a_slope_along_the_dispersion():
+    field = solved(3, lambda x, y: 0.3 * (x - 500) / 400 + 0 * y, lines=2)
+    assert field.orders[0] == 0
