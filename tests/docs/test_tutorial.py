@@ -21,5 +21,5 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
         exec(compile(block, f"{PAGE.name}:{number}", "exec"), names)
     printed = capsys.readouterr().out
     assert "caveats" in printed
-    assert "WAVE" in printed
+    assert "wave" in printed
     assert (tmp_path / "spectrum.png").stat().st_size > 10_000
