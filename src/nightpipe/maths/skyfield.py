@@ -43,7 +43,9 @@ class Field:
 def fit_field(
     points: Points, domain_x: tuple[float, float], domain_y: tuple[float, float], most: tuple[int, int], floor: float
 ) -> Field:
-    """Fit the field; each higher order must lower the Bayesian information criterion (Schwarz 1978) by at least 2.
+    """Fit the field; each higher order must lower Akaike's information criterion (1974) by at least 2.
+
+    (With Schwarz's criterion real gradients of two sigma are left out, and the covariance does not know.)
 
     `floor` [pixel] is added in quadrature to all errors. A line's offset is a parameter with a Gaussian prior, so that
     a line which is off everywhere neither bends nor, alone, moves the field. Covariance is scaled by chi2 if above 1.
@@ -97,4 +99,4 @@ def _fit(
     coef = solution[:terms].reshape(orders[0] + 1, orders[1] + 1)
     loss = float(np.sum(9.0 * np.log1p(pull**2 / 9.0)) + np.sum(prior * solution**2))
     field = Field(Poly2(coef, domain_x, domain_y, cov), chi2 / dof, weight, orders)
-    return field, loss + terms * float(np.log(len(sigma)))
+    return field, loss + 2.0 * terms
