@@ -15,7 +15,7 @@ from nightpipe.model.spectrum import Profile, SkyModel, Source
 from nightpipe.model.traces import TraceSet
 from nightpipe.steps.spectra.collapse import Residual, collapsed, residual
 from nightpipe.steps.spectra.columnfit import fit_columns
-from nightpipe.steps.spectra.profilefit import RULES, MoffatFit, Shape, fit_empirical, fit_moffat, moffat_shape
+from nightpipe.steps.spectra.profilefit import RULES, WINGS, MoffatFit, Shape, fit_empirical, fit_moffat, moffat_shape
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -31,7 +31,9 @@ class FitProfile(Step):
     kind: Literal["auto", "empirical", "moffat"] = parameter("auto", "empirical, moffat, or by significance (auto)")
     empirical_snr: float = parameter(60.0, "significance from which a profile is empirical", unit="sigma", ge=5)
     order: int = parameter(6, "highest order of the profile's change along the dispersion", ge=0, le=8)
-    radius: float = parameter(5.0, "half-width of the profile; less where the slit ends", unit="FWHM", ge=1, le=20)
+    radius: float = parameter(
+        5.0, "half-width in which it is fitted; the wings go on as a Moffat", unit="FWHM", ge=1, le=20
+    )
     clip: float = parameter(5.0, "pixels further from the profile are rejected", unit="sigma", ge=2)
     chunks: int = parameter(12, "stretches of wavelength in which a Moffat is fitted", ge=1, le=64)
 
@@ -61,7 +63,7 @@ class FitProfile(Step):
         fit = fit_moffat(chunks, centres, source.fwhm, shape[1])
         if source.forced:
             fit = MoffatFit(0.0, source.fwhm, 0.0, 3.0)
-        radius = self.radius * fit.fwhm
+        radius = WINGS * self.radius * fit.fwhm
         shifts = [fit.shift] + [0.0] * len(others)
         places = [offsets(one, shape) - shift for one, shift in zip(everyone, shifts, strict=True)]
         return fit, [moffat_shape(place, light.inside, fit.widths(shape[1]), fit.beta, radius) for place in places]

@@ -22,6 +22,15 @@ RULES = ColumnRules(clip=8.0, profile_error=0.1, rounds=6, smooth=15)
 BEST_MOFFAT = 200.0
 """Signal-to-noise ratio to which a Moffat can fit a star: weights of brighter pixels are lowered to it."""
 
+WINGS = 2.5
+"""How far beyond the radius of the fit a Moffat's wings are followed, as a multiple of it."""
+
+WING_BETA = 3.0
+"""Exponent of the wings that are attached to an empirical profile: cores are steeper than seeing's wings."""
+
+SEAM = 1.0
+"""Relative error of the wings' scale where it is only taken over from the reliable part."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -116,7 +125,8 @@ def fit_empirical(
 def _empirical(
     light: Residual, offset: Array, start: Shape, fwhm: float, radius: float, order: int, clip: float
 ) -> tuple[Array, Array]:
-    inside = light.inside & (np.abs(offset) <= radius)
+    inside, whole = light.inside & (np.abs(offset) <= radius), light.inside & (start.values > 0)
+    wings = np.where(start.values > 0, moffat(offset, start.fwhm[None, :], WING_BETA), 0.0)
     shape = start
     for _ in range(3):
         flux, kept = _fluxes(light, shape)
@@ -124,10 +134,36 @@ def _empirical(
         values = np.zeros(offset.shape)
         v = np.broadcast_to(np.linspace(-1, 1, offset.shape[1])[None, :], offset.shape)
         values[inside] = surface(offset[inside], v[inside])
-        low, high = reliable_range(surface, fwhm, radius)
-        values = np.where((offset >= low) & (offset <= high), values, start.values)
-        shape = Shape(normalised(values, inside), start.fwhm)
+        values = _with_wings(values, wings, offset, surface, fwhm, radius)
+        shape = Shape(normalised(values, whole), start.fwhm)
     return shape.values, _widths(surface, radius, offset.shape[1])
+
+
+def _with_wings(core: Array, wings: Array, offset: Array, surface: Surface, fwhm: float, radius: float) -> Array:
+    """Return `core` where it is reliable, and beyond it the `wings` of a Moffat, scaled on each side.
+
+    A few thousandths of a star's light lie where no single exposure shows them; cut off, they would be missing from
+    every flux. The scale is that of the last FWHM inside, improved by what the surface still says beyond.
+    """
+    within = reliable_range(surface, fwhm, radius)
+    values = np.where((offset >= within[0]) & (offset <= within[1]), core, 0.0)
+    for end, sign in zip(within, (-1.0, 1.0), strict=True):
+        seam = (sign * offset <= sign * end) & (sign * offset > sign * end - fwhm)
+        scale = float(np.clip(core[seam].sum() / max(float(wings[seam].sum()), 1e-12), 0.3, 3.0))
+        beyond = sign * offset > sign * end
+        values[beyond] = _wing_scale(surface, end, sign * radius, fwhm, scale) * wings[beyond]
+    return values
+
+
+def _wing_scale(surface: Surface, end: float, radius: float, fwhm: float, scale: float) -> float:
+    """Return the wings' scale: the seam's, known to `SEAM`, averaged with the surface's values further out."""
+    places = np.arange(end, radius, math.copysign(0.8 * fwhm, radius))[1:]
+    if places.size == 0:
+        return scale
+    value, template = surface(places, np.zeros(places.size)), moffat(places, fwhm, WING_BETA)
+    weight = template / np.maximum(surface.covariance(places)[:, 0, 0], 1e-30)
+    prior = 1.0 / (SEAM * scale) ** 2
+    return max(float((prior * scale + np.sum(weight * value)) / (prior + np.sum(weight * template))), 0.0)
 
 
 def reliable_range(surface: Surface, fwhm: float, radius: float) -> tuple[float, float]:
