@@ -50,13 +50,20 @@ def test_what_is_missing_is_a_caveat_and_the_spectrum_is_there(tmp_path, fault, 
     assert reduction.status.word == "caveats"
 
 
-@pytest.mark.parametrize(("fault", "words"), [("dead-lamp", "lines"), ("saturated-arc", "saturated")])
-def test_a_useless_arc_is_unprocessable_and_the_spectrum_falls_back(tmp_path, fault, words):
-    reduction = night(tmp_path, fault)
+def test_a_dead_lamp_is_unprocessable_and_the_spectrum_falls_back(tmp_path):
+    reduction = night(tmp_path, "dead-lamp")
     arcs = [one for one in reduction.outcomes.values() if one.node.recipe == "arc"]
-    assert any(one.state.value == "unprocessable" and words in one.message for one in arcs), [a.message for a in arcs]
+    assert any(one.state.value == "unprocessable" and "lines" in one.message for one in arcs), [a.message for a in arcs]
     assert target_of(reduction).spectra
     assert reduction.status.word == "failed"
+
+
+def test_a_saturated_arc_is_refused_or_solved_by_its_unsaturated_lines_and_says_so(tmp_path):
+    reduction = night(tmp_path, "saturated-arc")
+    arcs = [one for one in reduction.outcomes.values() if one.node.recipe == "arc"]
+    said = [one.message + " ".join(caveat.code for caveat in one.caveats) for one in arcs]
+    assert any("saturated" in text for text in said), said
+    assert target_of(reduction).spectra
 
 
 def test_a_star_off_the_slit_is_not_found_and_not_invented(tmp_path):
