@@ -9,7 +9,7 @@ from typing import Any
 from nightpipe.api.reduction import Target
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.plan import Plan
-from nightpipe.qc.spectrum import snr_median, usable_range
+from nightpipe.qc.spectra import snr_median, usable_range
 
 WORST: dict[str, Any] = {"wave_rms_px": max, "wave_loo_px": max, "wave_lines": min}
 """How one number is made of several exposures': the worst, else the median."""

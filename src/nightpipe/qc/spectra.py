@@ -22,10 +22,16 @@ CLEAN = ((4500.0, 5400.0), (6050.0, 6230.0), (7050.0, 7220.0), (8070.0, 8240.0))
 """Windows [Angstrom, vacuum] with little airglow at low resolution."""
 
 
-def snr_median(spectrum: Spectrum, lo: float = BAND[0], hi: float = BAND[1]) -> float:
-    """Return the median formal signal-to-noise ratio per bin between two wavelengths; 0 without a good bin."""
+def snr_median(spectrum: Spectrum, lo: float = BAND[0], hi: float = BAND[1]) -> float | None:
+    """Return the median formal signal-to-noise ratio per bin between two wavelengths, None without a good bin."""
     use = spectrum.good & (spectrum.wave >= lo) & (spectrum.wave <= hi)
-    return float(np.median(spectrum.flux[use] / spectrum.err[use])) if use.any() else 0.0
+    return float(np.median(spectrum.flux[use] / spectrum.err[use])) if use.any() else None
+
+
+def usable_range(spectrum: Spectrum) -> tuple[float, float] | None:
+    """Return the outermost wavelengths [Angstrom] of good bins, or None."""
+    wave = spectrum.wave[spectrum.good]
+    return (float(wave[0]), float(wave[-1])) if wave.size else None
 
 
 @dataclass(frozen=True)

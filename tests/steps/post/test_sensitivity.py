@@ -15,7 +15,7 @@ from nightpipe.maths.response import fit_curve
 from nightpipe.model.exposure import Setup
 from nightpipe.model.flags import Flag
 from nightpipe.steps.post.fluxcal import FluxCalibrate
-from nightpipe.steps.post.sensitivity import Sensitivity
+from nightpipe.steps.post.sensitivity import Sensitivity, held
 
 AIR = extinction("La Palma")
 
@@ -99,6 +99,19 @@ def test_nothing_beyond_the_points():
     assert response.range == (used.min(), used.max())
     _, valid = response.at(np.array([3400.0, 6000.0, 9190.0]))
     assert valid.tolist() == [False, True, False]
+
+
+def test_the_response_ends_where_a_stretch_of_points_leaves_the_curve():
+    """One point beyond ten rejected ones that happens to fit does not carry the response across them."""
+    used = np.ones(40, dtype=bool)
+    used[1:11] = False
+    assert np.flatnonzero(held(used))[[0, -1]].tolist() == [11, 39]
+
+
+def test_three_neighbouring_outliers_do_not_end_the_response():
+    used = np.ones(40, dtype=bool)
+    used[10:13] = False
+    assert held(used).tolist() == used.tolist()
 
 
 def test_telluric_edge_is_told_and_uncertain():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,10 @@ LEAST = 8
 """Fewer clear points than this are no response."""
 
 
+STRETCH = 4
+"""So many neighbouring points that the fit leaves out are no outliers: it does not hold there, nor beyond."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """One exposure beside the best: `ratio` of their responses (1: alike) at `wave`, its median, its spread."""
@@ -49,6 +54,8 @@ class Sensitivity(Step):
     chosen by cross-validation, goes through the points outside stellar lines and telluric bands; it is never continued
     beyond them.
     """
+
+    version: ClassVar[int] = 2
 
     pieces: int = parameter(0, "polynomial pieces of the spline, 0: chosen by cross-validation", ge=0, le=60)
     clip: float = parameter(4.0, "points farther from the fit are left out", unit="sigma", gt=1.0)
@@ -210,9 +217,12 @@ def _response(
     spectra: tuple[Spectrum, ...],
     caveats: tuple[Caveat, ...],
 ) -> Response:
+    kept = np.flatnonzero(keep)
+    on_curve = held(curve.used)
     used = np.zeros(len(pooled.wave), dtype=bool)
-    used[np.flatnonzero(keep)[curve.used]] = True
+    used[kept[on_curve]] = True
     low, high = float(pooled.wave[used].min()), float(pooled.wave[used].max())
+    caveats = merged(caveats, _ended(pooled.wave[kept], low, high))
     wave = np.append(np.arange(low, high, GRID), high)
     exposures = [one.exposure for one in spectra if one.exposure is not None]
     return Response(
@@ -229,6 +239,27 @@ def _response(
         mjd=_middle(exposures),
         caveats=caveats,
     )
+
+
+def held(used: Bools) -> Bools:
+    """Return the used points of the stretch about the middle one in which the fit holds (see `STRETCH`)."""
+    places = np.flatnonzero(used)
+    breaks = np.flatnonzero(np.diff(places) > STRETCH)
+    bounds = np.concatenate([[0], breaks + 1, [len(places)]])
+    part = int(np.searchsorted(bounds, len(places) // 2, side="right")) - 1
+    found = np.zeros(len(used), dtype=bool)
+    found[places[bounds[part] : bounds[part + 1]]] = True
+    return found
+
+
+def _ended(wave: FloatArray, low: float, high: float) -> tuple[Caveat, ...]:
+    """Return a caveat where the response ends because the points beyond do not lie on it."""
+    beyond = [f"{wave[0]:.0f} to {low:.0f}"] if np.sum(wave < low) >= STRETCH else []
+    beyond += [f"{high:.0f} to {wave[-1]:.0f}"] if np.sum(wave > high) >= STRETCH else []
+    if not beyond:
+        return ()
+    text = f"no response from {' and from '.join(beyond)} Angstrom: the standard's points there do not lie on a curve"
+    return (Caveat("response.ends", text),)
 
 
 def _middle(exposures: list[Exposure]) -> float:
