@@ -17,6 +17,7 @@ test: $(VENV)/.developing
 	$(BIN)/python -m pytest -m "not peer and not real and not night and not pulls and not faults and not slow"
 
 test-long: $(VENV)/.developing
+	$(BIN)/nightpipe data get telluric
 	$(BIN)/python -m pytest -m "($(LONG)) and not peer"
 
 test-peers: $(PEERS)/.installed
@@ -27,14 +28,14 @@ bench: $(PEERS)/.installed
 	$(PEERS)/bin/python bench/nights.py
 
 lint: $(VENV)/.developing
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.developing
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix src tests bench tools
 
 docs: $(VENV)/.developing
 	$(BIN)/python -m pytest tests/docs

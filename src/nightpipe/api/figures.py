@@ -110,6 +110,9 @@ def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     for outcome in _outcomes(reduction, "extract"):
         if outcome.node.exposure in target.exposures:
             yield from _exposure(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")
+    for outcome in _outcomes(reduction, "calibrate"):
+        if outcome.node.exposure in target.exposures:
+            yield from _bands(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")
 
 
 def _exposure(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:
@@ -128,6 +131,15 @@ def _exposure(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:
     yield Drawing(
         f"{name}: flexure", folder / f"{name}_flexure", outputs.key, lambda: wave.flexure(outputs.one("wave"))
     )
+
+
+def _bands(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:
+    from nightpipe.plots import telluric
+
+    first = next(iter(outputs.all("spectra")), None)
+    if first is not None and telluric.shown(first):
+        path = folder / f"{name}_telluric"
+        yield Drawing(f"{name}: the air's bands", path, outputs.key, lambda: telluric.bands(first))
 
 
 def _calibrations(reduction: Reduction) -> Iterator[Drawing]:

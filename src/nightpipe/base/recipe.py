@@ -18,7 +18,8 @@ class Recipe:
     `function(run, **inputs)` returns a dict with exactly `outputs` as keys; a value may be a tuple of models whose
     members were found while running. `inputs` are the names of the arguments; those in `many` receive a tuple, those
     in `optional` may be None. `steps` are the step classes it may call, `data` the folders of packaged reference data
-    it reads (their content enters the key). `defaults` are the recipe's own layer of parameters, ``"Step.parameter"``
+    it reads (their content enters the key), `sets` the reference sets that it uses where they were fetched (which of
+    them there are enters the key). `defaults` are the recipe's own layer of parameters, ``"Step.parameter"``
     or ``"Step[label].parameter"`` with a value, above the steps' defaults and below all others.
     """
 
@@ -32,6 +33,7 @@ class Recipe:
     data: tuple[str, ...] = ()
     defaults: tuple[tuple[str, Any], ...] = ()
     version: int = 1
+    sets: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -50,10 +52,11 @@ def recipe(
     data: tuple[str, ...] = (),
     defaults: tuple[tuple[str, Any], ...] = (),
     version: int = 1,
+    sets: tuple[str, ...] = (),
 ) -> Callable[[RecipeFunction], Recipe]:
     """Declare the decorated function as a recipe; see `Recipe` for the arguments."""
 
     def declare(function: RecipeFunction) -> Recipe:
-        return Recipe(name, function, inputs, outputs, steps, many, optional, data, defaults, version)
+        return Recipe(name, function, inputs, outputs, steps, many, optional, data, defaults, version, sets)
 
     return declare

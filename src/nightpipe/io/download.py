@@ -61,6 +61,22 @@ _SETS = (
         },
         texts={"LICENSE": "DBSP_DRP-1.0.0.post4.dist-info/LICENSE"},
     ),
+    DataSet(
+        name="telluric",
+        summary="absorption cross-sections of O2 and H2O, 5800 to 12000 Angstrom, by layer of air",
+        licence="GPL-3.0, D. Perrefort and the authors of pwv_kpno: the tables alone are kept, no code",
+        requirement="pwv_kpno==1.3.0",
+        wheel_sha256="1b98c395c568a9126a69a7a402fa4fd72661b0d9ceb7cdc7bc3b36c4459b4b23",
+        folder="pwv_kpno/default_atmosphere/",
+        files={
+            "h2ocs.txt": "8fe04fb5d90f577a61954485851f4c57f2fa787363e60aa8861405b92ad9ffa3",
+            "o2cs.txt": "8d3cec3961f236a85de562b7bdf385816682fbf7b4647b14c51d603495290171",
+        },
+        texts={"LICENSE": "pwv_kpno-1.3.0.dist-info/LICENSE.txt"},
+        convert="nightpipe.io.telluric:compact",
+        made=("sections.fits",),
+        form=3,
+    ),
 )
 
 
@@ -91,6 +107,12 @@ def present(name: str) -> bool:
     if known.made:
         return _form_of(folder) == str(known.form) and all((folder / file).is_file() for file in known.made)
     return all(_sum_of(folder / file) == wanted for file, wanted in known.files.items())
+
+
+def state(name: str) -> str:
+    """Return what enters the keys of products that use a set: its content and form, or that it is absent."""
+    known = data_set(name)
+    return f"{known.wheel_sha256[:12]}:{known.form}" if present(name) else "absent"
 
 
 def local(name: str) -> Path:

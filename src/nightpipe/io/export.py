@@ -40,10 +40,11 @@ def write_spectra(
 ) -> None:
     """Write all objects of a target into one file: extensions OBJ1, OBJ2 ..., one row a bin.
 
-    Columns WAVE (vacuum Angstrom), FLUX, ERR, MASK, SKY, FWHM, and BOXCAR, BOXERR, CORR (correlation with the next
-    bins) where known. Each extension carries the original header of its exposure (`headers` replaces them) and the
-    caveats; `record` (JSON, how it was made) and what the cards cannot hold follow as extensions of bytes. The file
-    has checksums, is written under a temporary name and renamed. Raises StoreError.
+    Columns WAVE (vacuum Angstrom), FLUX, ERR, MASK, SKY, FWHM, and BOXCAR, BOXERR, TRANS, TRANSERR (transmission of
+    the air's bands), FLUXRAW (the flux not corrected for it), CORR (correlation with the next bins) where known. Each
+    extension carries the original header of its exposure (`headers` replaces them) and the caveats; `record` (JSON, how
+    it was made) and what the cards cannot hold follow as extensions of bytes. The file has checksums, is written under
+    a temporary name and renamed. Raises StoreError.
     """
     from astropy.io import fits
 
@@ -112,6 +113,10 @@ def _table(fits: Any, spectrum: Spectrum, header: Mapping[str, Any], name: str) 
     if spectrum.boxcar is not None and spectrum.boxcar_var is not None:
         columns.append(fits.Column("BOXCAR", "D", unit=unit, array=spectrum.boxcar))
         columns.append(fits.Column("BOXERR", "D", unit=unit, array=np.sqrt(np.maximum(spectrum.boxcar_var, 0.0))))
+    if spectrum.transmission is not None and spectrum.transmission_error is not None:
+        columns.append(fits.Column("TRANS", "D", array=spectrum.transmission))
+        columns.append(fits.Column("TRANSERR", "D", array=spectrum.transmission_error))
+        columns.append(fits.Column("FLUXRAW", "D", unit=unit, array=spectrum.flux * spectrum.transmission))
     if spectrum.correlation is not None:
         columns.append(fits.Column("CORR", f"{len(spectrum.correlation)}D", array=spectrum.correlation.T))
     table = fits.BinTableHDU.from_columns(columns, name=name)
@@ -183,6 +188,8 @@ def _spectrum(hdu: Any, facts: dict[str, Any]) -> Spectrum:
         boxcar=column("BOXCAR"),
         boxcar_var=None if box_err is None else box_err**2,
         correlation=None if correlation is None else np.ascontiguousarray(correlation.reshape(len(wave), -1).T),
+        transmission=column("TRANS"),
+        transmission_error=column("TRANSERR"),
         exposure=None if facts["exposure"] is None else _exposure(facts["exposure"]),
         header=_header(facts["header"]),
         meta=_header(facts["meta"]),

@@ -73,7 +73,9 @@ class Spectrum:
     `wave` (n,) vacuum Angstrom, increasing; `flux`, `var` in `unit` and its square; `mask` (n,) uint32 `Flag` bits;
     `sky` the sky under the object in `unit`; `fwhm` the line-spread function's width [Angstrom]; `boxcar` and
     `boxcar_var` the unweighted sum beside the optimal one. `correlation` (k, n) is the correlation of bin i with bins
-    i+1 ... i+k (empty: independent bins). `meta` holds exptime, airmass, mjd, slit position and the like.
+    i+1 ... i+k (empty: independent bins). `transmission` (n,) is that of the air's molecules which `flux` was corrected
+    for, ``flux * transmission`` what was seen (None: not corrected), `transmission_error` its error. `meta` holds
+    exptime, airmass, mjd, slit position and the like.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Spectrum:
     boxcar: FloatArray | None = None
     boxcar_var: FloatArray | None = None
     correlation: FloatArray | None = None
+    transmission: FloatArray | None = None
+    transmission_error: FloatArray | None = None
     exposure: Exposure | None = None
     header: Header = field(default_factory=dict)
     meta: dict[str, Scalar] = field(default_factory=dict)

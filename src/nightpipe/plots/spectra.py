@@ -81,10 +81,16 @@ def spectrum(product: Spectrum, *, redshift: float | None = None) -> Figure:
     flux, error = np.where(good, product.flux, np.nan), np.where(good, product.err, np.nan)
     low, high = _flux_limits(product)
     axis.fill_between(product.wave, flux - error, flux + error, color=BLUE, alpha=0.2, lw=0, step="mid")
+    if product.transmission is not None:
+        raw = np.where(product.transmission < 0.995, flux * product.transmission, np.nan)
+        axis.plot(product.wave, raw, color=GOLD, drawstyle="steps-mid", lw=0.6, label="before the air's bands went")
     axis.plot(product.wave, flux, color=BLUE, drawstyle="steps-mid", lw=0.8, label="optimal")
     axis.plot(product.wave, error, color=GREY, drawstyle="steps-mid", lw=0.6, label="error")
     axis.set(
-        xlabel="vacuum wavelength [A]", ylabel=f"[{product.unit}]", ylim=(low, high), title=_spectrum_title(product)
+        xlabel="vacuum wavelength [A]",
+        ylabel=f"flux [{product.unit}]",
+        ylim=(low, high),
+        title=_spectrum_title(product),
     )
     axis.set_xlim(float(product.wave[good].min()), float(product.wave[good].max())) if good.any() else None
     _mark_atmosphere(axis)

@@ -16,6 +16,7 @@ BOOK = Book(
         detector.prepare,
         longslit.extract,
         post.sensitivity,
+        post.air,
         post.calibrate,
         post.combine,
         post.splice,

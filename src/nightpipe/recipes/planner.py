@@ -24,7 +24,8 @@ def plan(night: Night, builder: Builder) -> None:
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
     for exposure in exposures:
         groups[_group(exposure)].append(exposure)
-    combined = {key: _target(builder, members, reduced, responses) for key, members in groups.items()}
+    air = _air(builder, exposures, reduced)
+    combined = {key: _target(builder, members, reduced, responses, air.get(key[0])) for key, members in groups.items()}
     _splice_arms(builder, groups, combined)
     if not exposures:
         _calibrations_alone(night, builder)
@@ -243,6 +244,22 @@ def _response(builder: Builder, members: list[Exposure], reduced: dict[str, Node
     return node["response"]
 
 
+def _air(builder: Builder, exposures: list[Exposure], reduced: dict[str, Node]) -> dict[str, OutputRef]:
+    """Return what the standards of each instrument tell of the air."""
+    stars: dict[str, list[Exposure]] = defaultdict(list)
+    for exposure in exposures:
+        if exposure.type is FrameType.STANDARD:
+            stars[exposure.instrument].append(exposure)
+    return {
+        instrument: builder.node(
+            "air",
+            inputs={"spectra": [reduced[one.path]["spectra"] for one in members]},
+            label=_label("air", members[0], tuple(members)),
+        )["air"]
+        for instrument, members in stars.items()
+    }
+
+
 def _nearest_response(
     exposure: Exposure, responses: dict[tuple[str, ...], OutputRef]
 ) -> tuple[OutputRef | None, tuple[Caveat, ...]]:
@@ -258,7 +275,11 @@ def _nearest_response(
 
 
 def _target(
-    builder: Builder, members: list[Exposure], reduced: dict[str, Node], responses: dict[tuple[str, ...], OutputRef]
+    builder: Builder,
+    members: list[Exposure],
+    reduced: dict[str, Node],
+    responses: dict[tuple[str, ...], OutputRef],
+    air: OutputRef | None,
 ) -> Node:
     """Calibrate each exposure of a target and combine them."""
     calibrated = []
@@ -268,7 +289,8 @@ def _target(
         response, caveats = _nearest_response(exposure, responses)
         node = builder.node(
             "calibrate",
-            inputs={name: extracted[name] for name in ("spectra", "frame", "sky", "wave")} | {"response": response},
+            inputs={name: extracted[name] for name in ("spectra", "frame", "sky", "wave")}
+            | {"response": response, "air": air},
             exposure=exposure,
             target=exposure.target,
             caveats=caveats,

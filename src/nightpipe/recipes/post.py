@@ -9,6 +9,9 @@ from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import extinction, find_standard
 from nightpipe.io.responses import library_response
+from nightpipe.io.telluric import SET as TELLURIC
+from nightpipe.io.telluric import optical_depth
+from nightpipe.model.atmosphere import AirState, OpticalDepth
 from nightpipe.model.exposure import Exposure
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import Extinction, Standard
@@ -16,7 +19,9 @@ from nightpipe.model.spectrum import Response, SkyModel, Spectrum
 from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.post.barycentre import Barycentre
 from nightpipe.steps.post.fluxcal import FluxCalibrate, FluxCalibrateImage
+from nightpipe.steps.post.points import template
 from nightpipe.steps.post.sensitivity import Sensitivity
+from nightpipe.steps.post.telluric import CorrectTelluric, FitAir
 from nightpipe.steps.spectra.coadd import Coadd
 from nightpipe.steps.spectra.splice import Splice
 
@@ -45,12 +50,32 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
 
 
 @recipe(
+    "air",
+    inputs=("spectra",),
+    many=("spectra",),
+    outputs=("air",),
+    steps=(FitAir,),
+    data=("standards", "telluric"),
+    sets=(TELLURIC,),
+)
+def air(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
+    """Measure oxygen and water above the telescope on every standard, for targets that cannot tell themselves."""
+    states = []
+    for spectrum in (group[0] for group in spectra if group):
+        star = _standard(spectrum)
+        own = None if star is None else template(spectrum, star)
+        states.append(run(FitAir, spectrum=spectrum, depth=_depth(spectrum), template=own))
+    return {"air": tuple(states)}
+
+
+@recipe(
     "calibrate",
-    inputs=("spectra", "frame", "sky", "wave", "response"),
-    optional=("response",),
+    inputs=("spectra", "frame", "sky", "wave", "response", "air"),
+    optional=("response", "air"),
     outputs=("spectra", "image"),
-    steps=(FluxCalibrate, FluxCalibrateImage, Barycentre),
-    data=("extinction", "responses"),
+    steps=(FluxCalibrate, FluxCalibrateImage, Barycentre, FitAir, CorrectTelluric),
+    data=("extinction", "responses", "telluric"),
+    sets=(TELLURIC,),
 )
 def calibrate(
     run: Run,
@@ -60,10 +85,12 @@ def calibrate(
     sky: SkyModel,
     wave: WaveSolution,
     response: Response | None,
+    air: tuple[AirState, ...] | None,
 ) -> dict[str, Any]:
-    """Put spectra and sky-subtracted image on a flux scale.
+    """Put spectra and sky-subtracted image on a flux scale, and take the air's bands out of the spectra.
 
     A night without a standard takes the library's response, with a caveat; without either the extinction is corrected.
+    The image keeps its bands.
     """
     site = _extinction(frame.exposure)
     if response is None and frame.exposure is not None:
@@ -72,9 +99,22 @@ def calibrate(
         run(FluxCalibrate, spectrum=run(Barycentre, spectrum=spectrum), response=response, extinction=site)
         for spectrum in spectra
     )
+    fluxed = tuple(_without_bands(run, spectrum, air or ()) for spectrum in fluxed)
     clean = frame.but(data=frame.data - sky.model, var=frame.var + sky.var)
     image = run(FluxCalibrateImage, frame=clean, wave=wave, response=response, extinction=site)
     return {"spectra": fluxed, "image": image}
+
+
+def _without_bands(run: Run, spectrum: Spectrum, known: tuple[AirState, ...]) -> Spectrum:
+    depth = _depth(spectrum)
+    state = run(FitAir, spectrum=spectrum, depth=depth, known=known)
+    result: Spectrum = run(CorrectTelluric, spectrum=spectrum, depth=depth, state=state)
+    return result
+
+
+def _depth(spectrum: Spectrum) -> OpticalDepth:
+    site = None if spectrum.exposure is None else spectrum.exposure.site
+    return optical_depth(0.0 if site is None else site.height)
 
 
 @recipe("combine", inputs=("spectra",), many=("spectra",), outputs=("spectra",), steps=(Coadd,))

@@ -44,6 +44,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",
         "Sensitivity": "post.sensitivity",
+        "FitAir": "post.telluric",
+        "CorrectTelluric": "post.telluric",
     }
 )
 """The table of all steps: the name by which users set parameters, and the module below this one that holds it."""

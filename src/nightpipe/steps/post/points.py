@@ -87,6 +87,14 @@ def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | Non
     return Points(name, standard.name, wave, value, error, clear, hazy, saturated, fwhm, caveats)
 
 
+def template(spectrum: Spectrum, standard: Standard) -> FloatArray | None:
+    """Return a standard's flux (n,) at a spectrum's resolution and wavelengths; None where its table is too coarse."""
+    if not is_spectrum(standard):
+        return None
+    rate, _ = _rate(spectrum, None)
+    return _at_resolution(rate, standard)
+
+
 def is_spectrum(standard: Standard) -> bool:
     """Tell whether a table's bins touch each other and are narrow: a spectrum, not photometry in bands."""
     return bool(np.mean(standard.width <= 1.3 * widths(standard.wave)) > 0.9 and np.median(standard.width) <= 12.0)

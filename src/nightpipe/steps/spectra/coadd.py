@@ -170,6 +170,8 @@ def _combined(
         boxcar=boxcar,
         boxcar_var=boxcar_var,
         correlation=_correlation(share, stack, var),
+        transmission=_air(ordered, stack.wave, share, "transmission"),
+        transmission_error=_air(ordered, stack.wave, share, "transmission_error"),
         caveats=merged(*(one.caveats for one in ordered), caveats),
     )
     return done.but(meta=first.meta | _facts(ordered, stack, chi) | {"snr_median": _snr(done)})
@@ -192,6 +194,14 @@ def _boxcar(
         return None, None
     flux, var = (np.array([box[k] for box in boxes]) for k in (0, 1))
     return np.sum(share * flux * factor, axis=0), np.sum(share**2 * var * factor**2, axis=0)
+
+
+def _air(ordered: tuple[Spectrum, ...], wave: FloatArray, share: FloatArray, name: str) -> FloatArray | None:
+    """Return the mean transmission of the exposures or its error, which they have in common; None: not corrected."""
+    known = [(one.wave, getattr(one, name)) for one in ordered]
+    if any(values is None for _, values in known):
+        return None
+    return np.asarray(np.sum(share * np.array([np.interp(wave, *pair) for pair in known]), axis=0))
 
 
 def _mask(gridded: tuple[GridSpectrum, ...], stack: Stack, covered: Bools) -> NDArray[np.uint32]:

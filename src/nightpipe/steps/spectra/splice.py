@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 
 ARRAYS = ("wave", "flux", "var", "mask", "sky", "fwhm")
 EXTRAS = ("boxcar", "boxcar_var")
+AIR = {"transmission": 1.0, "transmission_error": 0.0}
+"""What stands for an arm that was not corrected for the air's bands."""
 
 
 class Splice(Step):
@@ -112,7 +114,7 @@ def _scaled(spectrum: Spectrum, factor: float) -> Spectrum:
 
 
 def _cut(spectrum: Spectrum, keep: NDArray[np.bool_]) -> Spectrum:
-    arrays = {name: getattr(spectrum, name) for name in (*ARRAYS, *EXTRAS)}
+    arrays = {name: getattr(spectrum, name) for name in (*ARRAYS, *EXTRAS, *AIR)}
     cut: dict[str, Any] = {name: None if array is None else array[keep] for name, array in arrays.items()}
     correlation = None if spectrum.correlation is None else _closed(spectrum.correlation[:, keep])
     return replace(spectrum, **cut, correlation=correlation)
@@ -131,6 +133,13 @@ def _joined(blue: Spectrum, red: Spectrum) -> Spectrum:
     for name in EXTRAS:
         parts = (getattr(blue, name), getattr(red, name))
         arrays[name] = None if parts[0] is None or parts[1] is None else np.concatenate(parts)
+    for name, plain in AIR.items():
+        parts = (getattr(blue, name), getattr(red, name))
+        filled = [
+            np.full(len(one.wave), plain) if part is None else part
+            for one, part in zip((blue, red), parts, strict=True)
+        ]
+        arrays[name] = None if parts[0] is None and parts[1] is None else np.concatenate(filled)
     correlation, caveats = _side_by_side(blue, red), merged(blue.caveats, red.caveats)
     return replace(blue, **arrays, correlation=correlation, caveats=caveats)
 

@@ -1,0 +1,211 @@
+"""Transmission of the air in the bands of oxygen and water, at an instrument's resolution.
+
+Optical depths are monochromatic, so they add up along the line of sight and grow in proportion to airmass and column;
+only then comes the line-spread function. A band with saturated lines has no such simple law at low resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.model.atmosphere import CrossSections, OpticalDepth
+
+FloatArray = NDArray[np.float64]
+
+AIR_COLUMN = 2.148e25
+"""Molecules of air per cm2 above sea level: 1013.25 hPa over the mean molecule's weight (28.964 u at 9.80665 m/s2)."""
+OXYGEN_SHARE = 0.2095
+"""Share of oxygen in dry air by number (US Standard Atmosphere 1976)."""
+WATER_COLUMN = 3.3427e21
+"""Molecules per cm2 in one millimetre of precipitable water."""
+AIR_SCALE, WATER_SCALE = 8000.0, 2000.0
+"""Scale heights [m] of air and of its water vapour."""
+UPPER = np.array([10500.0, 14000.0, 19000.0, 26000.0])
+"""Heights [m] of the layers that are added above a table that ends too low."""
+LORENTZ = 0.050
+"""Half width [1/cm] of oxygen's lines at one atmosphere of air, in the A and B bands (HITRAN: 0.04 to 0.06)."""
+PLACES, GROUPS = 10, (4, 3, 2, 1)
+"""Places inside a bin, and how many of them, sorted, make one value of the optical depth."""
+OXYGEN_BANDS = ((6270.0, 6340.0), (6855.0, 6990.0), (7585.0, 7740.0))
+UNIT = 1e-26
+"""Unit of `CrossSections` [cm2]."""
+SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+REACH = 4.0
+"""The line-spread function is followed to so many sigma."""
+
+
+def layer_shares(height: FloatArray, site: float, scale: float) -> FloatArray:
+    """Return the share of a column above `site` [m] that lies in each layer (m,), of exponential scale height [m].
+
+    A layer reaches half-way to its neighbours, the lowest down to the site and the highest to the end of the air.
+    """
+    middle = 0.5 * (height[1:] + height[:-1])
+    low = np.maximum(np.concatenate([[-np.inf], middle]), site)
+    high = np.maximum(np.concatenate([middle, [np.inf]]), site)
+    return np.asarray(np.exp(-(low - site) / scale) - np.exp(-(high - site) / scale))
+
+
+def with_upper_air(height: FloatArray, oxygen: FloatArray) -> FloatArray:
+    """Return cross-sections (len(UPPER), n) of layers above the highest of `oxygen` (m, n), a third of the gas.
+
+    Lines narrow with pressure: their wings fall in proportion to it, their cores rise as it falls. Between the highest
+    layer and the one three below, each wavelength shows its own power of the pressure, -1 to 1; it is carried on. To
+    take all of that air at the highest layer's pressure makes the A band of O2 a tenth too strong.
+    """
+    tiny = 1e-12
+    fall = (height[-1] - height[-4]) / AIR_SCALE
+    power = np.clip(np.log(np.maximum(oxygen[-4], tiny) / np.maximum(oxygen[-1], tiny)) / fall, -1.0, 1.0)
+    return np.array([oxygen[-1] * np.exp(-power * (above - height[-1]) / AIR_SCALE) for above in UPPER])
+
+
+def resolved(wave: FloatArray, mean: FloatArray, height: float) -> FloatArray:
+    """Return (k, n) cross-sections at k places inside each bin, from the bins' `mean` (n,) in one layer.
+
+    The lines of oxygen at `height` [m] are narrower than the bins of the table, and an average over a bin absorbs more
+    than what it is made of. Each line that stands out gets a Voigt profile, whose Doppler width is that of oxygen at
+    the layer's temperature and whose Lorentz width is the pressure's; its place follows from the bins on either side.
+    The profile shares out what the bins hold, so their means stay.
+    """
+    from scipy.special import wofz
+
+    step = wave[1] - wave[0]
+    places = (np.arange(PLACES) + 0.5) / PLACES - 0.5
+    inside = np.repeat(mean[None], PLACES, axis=0)
+    peak = 1 + np.flatnonzero(
+        (mean[1:-1] > mean[:-2]) & (mean[1:-1] > mean[2:]) & (mean[1:-1] > 2 * _floor(mean)[1:-1])
+    )
+    peak = peak[(peak > 2) & (peak < len(mean) - 3)]
+    lorentz = LORENTZ * np.exp(-height / AIR_SCALE) * wave[peak] ** 2 * 1e-8
+    doppler = wave[peak] * np.sqrt(2 * 1.380649e-23 * _temperature(height) / 5.3134e-26) / 2.99792458e8
+    left, right = np.sqrt(mean[peak - 1]), np.sqrt(mean[peak + 1])
+    offset = step * (right - left) / (right + left)  # far from the centre a line falls with the square
+    for near in (-1, 0, 1):
+        z = (((near + places[:, None]) * step - offset) + 1j * lorentz) / doppler
+        profile = wofz(z).real
+        inside[:, peak + near] = mean[peak + near] * profile / profile.mean(axis=0)
+    return inside
+
+
+def _floor(mean: FloatArray) -> FloatArray:
+    from scipy.ndimage import minimum_filter1d
+
+    return np.asarray(minimum_filter1d(mean, 5))
+
+
+def _temperature(height: float) -> float:
+    """Return the temperature [K] at `height` [m] (US Standard Atmosphere 1976, to 30 km)."""
+    return float(max(288.15 - 6.5e-3 * height, 216.65))
+
+
+def depth_above(sections: CrossSections, site: float) -> OpticalDepth:
+    """Return the optical depths at airmass 1 above a site at `site` [m]."""
+    column = UNIT * OXYGEN_SHARE * AIR_COLUMN * np.exp(-site / AIR_SCALE)
+    oxygen = layer_shares(sections.height, site, AIR_SCALE) * column
+    water = layer_shares(sections.height, site, WATER_SCALE) * UNIT * WATER_COLUMN
+    mean = (oxygen @ sections.oxygen).astype(np.float64)
+    split = np.sort(np.tensordot(oxygen, sections.inside, axes=1), axis=0).astype(np.float64)
+    groups = np.split(split, np.cumsum(GROUPS)[:-1])
+    depth = np.repeat(mean[None], len(GROUPS), axis=0)
+    depth[:, sections.split] = [group.mean(axis=0) for group in groups]
+    return OpticalDepth(
+        wave=sections.wave,
+        weight=np.array(GROUPS) / PLACES,
+        oxygen=depth,
+        water=(water @ sections.water)[None, :].astype(np.float64),
+        exact=True,
+        source=sections.source,
+    )
+
+
+def k_distribution(depth: OpticalDepth, width: float, weight: FloatArray) -> OpticalDepth:
+    """Return the depths of a monochromatic table sorted within bins of `width` [Angstrom]: a few values a bin.
+
+    Each of the k values stands for the share `weight` of a bin, and gives the mean transmission of that share exactly
+    at the columns that are most observed.
+    """
+    size = round(width / depth.step)
+    bins = len(depth.wave) // size
+    bounds = np.round(np.concatenate([[0.0], np.cumsum(weight)]) * size).astype(int)
+
+    def sorted_in_bins(values: FloatArray, typical: float) -> FloatArray:
+        inside = np.sort(values[: bins * size].reshape(bins, size), axis=1)
+        parts = [inside[:, low:high] for low, high in pairwise(bounds)]
+        return np.array([-np.log(np.mean(np.exp(-typical * part), axis=1)) / typical for part in parts])
+
+    wave = depth.wave[: bins * size].reshape(bins, size).mean(axis=1)
+    share = np.diff(bounds) / size
+    return OpticalDepth(
+        wave,
+        share,
+        sorted_in_bins(depth.weight @ depth.oxygen, 1.4),
+        sorted_in_bins(depth.water[0], 6.0),
+        False,
+        depth.source,
+    )
+
+
+@dataclass(frozen=True)
+class Column:
+    """How much air: of oxygen relative to the site's, of water in millimetres, both times airmass."""
+
+    oxygen: float
+    water: float
+
+
+def fine_transmission(depth: OpticalDepth, column: Column) -> FloatArray:
+    """Return the transmission (n,) on the bins of `depth`."""
+    return _mean(depth, column.oxygen * depth.oxygen) * _mean(depth, column.water * depth.water)
+
+
+def _mean(depth: OpticalDepth, optical: FloatArray) -> FloatArray:
+    """Return the mean transmission (n,) of bins with optical depths (k, n), or (1, n)."""
+    return np.asarray(np.exp(-optical[0]) if len(optical) == 1 else depth.weight @ np.exp(-optical))
+
+
+def thinned(depth: OpticalDepth, low: float, high: float) -> OpticalDepth:
+    """Return the part of the table between two wavelengths [Angstrom]."""
+    keep = slice(*np.searchsorted(depth.wave, [low, high]))
+    return OpticalDepth(
+        depth.wave[keep], depth.weight, depth.oxygen[:, keep], depth.water[:, keep], depth.exact, depth.source
+    )
+
+
+def blur(fine: FloatArray, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> Any:
+    """Return the sparse matrix (n, m) that takes values on the even grid `fine` (m,) to pixels at `wave` (n,).
+
+    A pixel averages over its `width` [Angstrom] what a Gaussian line-spread function of `fwhm` [Angstrom, (n,)] lets
+    in. `fwhm` is that of a line as it appears, pixel included; bins of the grid are taken as boxes. Rows sum to one;
+    those of pixels beyond the grid are empty.
+    """
+    from scipy.sparse import csr_array
+
+    step = float(fine[1] - fine[0])
+    box = width**2 / 12.0
+    sigma = np.sqrt(np.maximum((fwhm / SIGMA) ** 2 - box, (0.3 * step) ** 2))
+    half = np.ceil((REACH * sigma.max() + width.max() / 2) / step).astype(int) + 1
+    near = np.arange(-half, half + 1)
+    centre = np.rint((wave - fine[0]) / step).astype(int)
+    column = centre[:, None] + near[None, :]
+    offset = fine[0] + column * step - wave[:, None]
+    weight = _response(offset, sigma[:, None], np.maximum(width, step)[:, None])
+    inside = (column >= 0) & (column < len(fine))
+    whole = inside.all(axis=1)
+    weight = np.where(inside & whole[:, None], weight, 0.0)
+    total = weight.sum(axis=1, keepdims=True)
+    weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    row = np.broadcast_to(np.arange(len(wave))[:, None], column.shape)
+    keep = weight > 1e-9
+    return csr_array((weight[keep], (row[keep], column[keep])), shape=(len(wave), len(fine)))
+
+
+def _response(offset: FloatArray, sigma: FloatArray, width: FloatArray) -> FloatArray:
+    """Return what a pixel of `width` sees at `offset` from its centre: a Gaussian convolved with the pixel's box."""
+    from scipy.special import erf
+
+    scaled = sigma * np.sqrt(2.0)
+    return np.asarray(erf((offset + width / 2) / scaled) - erf((offset - width / 2) / scaled))

@@ -1,0 +1,190 @@
+"""The bands of the air in one spectrum: windows around them, the continuum within, and what the model says there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.maths.rebin import widths
+from nightpipe.maths.telluric import Column, blur, fine_transmission, thinned
+from nightpipe.model.atmosphere import OpticalDepth
+from nightpipe.model.spectrum import Spectrum
+
+FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+PIVOT = 7600.0
+"""Wavelength [Angstrom] at which a shift is told."""
+BANDS: tuple[tuple[float, float], ...] = (
+    (6860.0, 6970.0),
+    (7150.0, 7350.0),
+    (7590.0, 7725.0),
+    (8100.0, 8370.0),
+    (8925.0, 9850.0),
+    (10000.0, 12000.0),
+)
+"""What is fitted: B, water, A, and water again."""
+FINENESS = 10.0
+"""Bins of the model per line-spread function: finer ones cost time and change nothing."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One band with continuum on both sides: pixels `keep` of the spectrum, model grid, continuum's basis (n, m)."""
+
+    keep: NDArray[np.intp]
+    wave: FloatArray
+    width: FloatArray
+    fwhm: FloatArray
+    flux: FloatArray
+    err: FloatArray
+    basis: FloatArray
+    depth: OpticalDepth
+
+
+@dataclass(frozen=True)
+class Air:
+    """The free numbers: columns (times airmass), width of the lines relative to the spectrum's, shift of wavelengths.
+
+    `shift` [Angstrom] is that at 7600 A, `slope` its change per 1000 A.
+    """
+
+    column: Column
+    lsf: float
+    shift: float
+    slope: float
+
+
+def windows(
+    spectrum: Spectrum, depth: OpticalDepth, template: FloatArray | None, floor: float, stretch: float
+) -> tuple[Window, ...]:
+    """Return the bands that the spectrum covers with enough good pixels beside them.
+
+    The continuum is a polynomial with a term for each `stretch` [Angstrom], times `template` (n,) where there is one;
+    `floor` is a relative error added to each pixel.
+    """
+    good = spectrum.good & (spectrum.err > 0)
+    width = widths(spectrum.wave)
+    fwhm = np.where(np.isfinite(spectrum.fwhm) & (spectrum.fwhm > 0), spectrum.fwhm, 2.0 * width)
+    margin = max(100.0, 2.5 * float(np.median(fwhm)))
+    level = np.ones(len(good)) if template is None else template
+    err = np.hypot(spectrum.err, floor * np.abs(_smooth(spectrum.flux, good)))
+    found = []
+    for low, high in BANDS:
+        keep = np.flatnonzero(good & (spectrum.wave > low - margin) & (spectrum.wave < high + margin) & (level > 0))
+        if not _enough(spectrum.wave[keep], low, high):
+            continue
+        terms = int(np.clip((high - low + 2 * margin) / max(stretch, 6.0 * float(np.median(fwhm))), 2, 8)) + 1
+        found.append(
+            Window(
+                keep,
+                spectrum.wave[keep],
+                width[keep],
+                fwhm[keep],
+                spectrum.flux[keep],
+                err[keep],
+                _basis(spectrum.wave[keep], terms) * level[keep, None],
+                _coarse(depth, spectrum.wave[keep], fwhm[keep]),
+            )
+        )
+    return tuple(found)
+
+
+def _enough(wave: FloatArray, low: float, high: float) -> bool:
+    """Tell whether pixels lie inside the band and on both sides of it, or it is cut by the detector beyond half."""
+    inside = (wave > low) & (wave < high)
+    return bool(inside.sum() >= 5 and (wave < low).sum() >= 4 and ((wave > high).sum() >= 4 or np.ptp(wave) > 300.0))
+
+
+def _smooth(flux: FloatArray, good: Bools) -> FloatArray:
+    from scipy.ndimage import median_filter
+
+    filled = np.interp(np.arange(len(flux)), np.flatnonzero(good), flux[good]) if good.any() else flux
+    return np.asarray(median_filter(filled, size=min(31, len(flux)), mode="nearest"))
+
+
+def _basis(wave: FloatArray, terms: int) -> FloatArray:
+    low, high = wave[0], wave[-1]
+    return np.asarray(np.polynomial.legendre.legvander((2 * wave - low - high) / (high - low), terms - 1))
+
+
+def _coarse(depth: OpticalDepth, wave: FloatArray, fwhm: FloatArray) -> OpticalDepth:
+    reach = 3.0 * float(fwhm.max()) + 20.0
+    return thinned(depth, wave[0] - reach, wave[-1] + reach)
+
+
+def at_resolution(depth: OpticalDepth, air: Air, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> FloatArray:
+    """Return the transmission at pixels `wave` (n,); 1 beyond the table."""
+    return np.asarray(blurring(depth, air, wave, width, fwhm) @ averaged(depth, air.column, fwhm))
+
+
+def averaged(depth: OpticalDepth, column: Column, fwhm: FloatArray) -> FloatArray:
+    """Return the transmission on bins as broad as the resolution allows."""
+    return _binned(fine_transmission(depth, column), _size(depth, fwhm))
+
+
+def blurring(depth: OpticalDepth, air: Air, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> Any:
+    """Return the matrix from those bins to pixels, for lines as broad and as shifted as `air` says."""
+    grid = _binned(depth.wave, _size(depth, fwhm))
+    return blur(grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, width, fwhm * air.lsf)
+
+
+def _size(depth: OpticalDepth, fwhm: FloatArray) -> int:
+    return max(1, int(float(np.min(fwhm)) / FINENESS / depth.step))
+
+
+def _binned(values: FloatArray, size: int) -> FloatArray:
+    whole = len(values) // size * size
+    return np.asarray(values[:whole].reshape(-1, size).mean(axis=1))
+
+
+class Model:
+    """Residuals of all windows, the continua solved for at each call (variable projection, Golub & Pereyra 1973)."""
+
+    def __init__(self, parts: tuple[Window, ...]) -> None:
+        self.parts = parts
+        self._last: tuple[tuple[float, float, float], list[Any]] | None = None
+
+    def transmission(self, air: Air) -> list[FloatArray]:
+        """Return the transmission in each window; the matrices are kept while width and shift stay."""
+        key = (air.lsf, air.shift, air.slope)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, [blurring(w.depth, air, w.wave, w.width, w.fwhm) for w in self.parts])
+        blurs = self._last[1]
+        return [b @ averaged(w.depth, air.column, w.fwhm) for b, w in zip(blurs, self.parts, strict=True)]
+
+    def residuals(self, air: Air) -> FloatArray:
+        """Return (data - model) / error of all windows, one after the other."""
+        return np.concatenate([_left(w, t) for w, t in self._pairs(air)])
+
+    def unsure(self, air: Air, share: float) -> Model:
+        """Return the model with errors that hold what the table of lines may be wrong by: `share` of the absorption."""
+        absorbed = [np.abs(w.flux / np.maximum(t, 0.05)) * (1.0 - t) for w, t in self._pairs(air)]
+        return Model(
+            tuple(replace(w, err=np.hypot(w.err, share * a)) for w, a in zip(self.parts, absorbed, strict=True))
+        )
+
+    def _pairs(self, air: Air) -> zip[tuple[Window, FloatArray]]:
+        return zip(self.parts, self.transmission(air), strict=True)
+
+    def without(self, keep: Bools) -> Model:
+        """Return the model of the pixels that are kept, one flag each in the order of the residuals."""
+        bounds = np.cumsum([len(w.keep) for w in self.parts])[:-1]
+        pieces = np.split(keep, bounds)
+        return Model(tuple(_cut(w, piece) for w, piece in zip(self.parts, pieces, strict=True)))
+
+
+def _left(window: Window, transmission: FloatArray) -> FloatArray:
+    design = window.basis * (transmission / window.err)[:, None]
+    data = window.flux / window.err
+    q, _ = np.linalg.qr(design)
+    return np.asarray(data - q @ (q.T @ data))
+
+
+def _cut(window: Window, keep: Bools) -> Window:
+    names = ("keep", "wave", "width", "fwhm", "flux", "err", "basis")
+    changes: dict[str, Any] = {name: getattr(window, name)[keep] for name in names}
+    return replace(window, **changes)

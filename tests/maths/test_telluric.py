@@ -1,0 +1,97 @@
+"""Transmission of the air: what must hold without an instrument."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightpipe.io import telluric as tables
+from nightpipe.maths.telluric import (
+    Column,
+    blur,
+    fine_transmission,
+    k_distribution,
+    layer_shares,
+    resolved,
+    with_upper_air,
+)
+from nightpipe.model.atmosphere import OpticalDepth
+
+HEIGHT = np.arange(9.0) * 1000.0
+
+
+@given(site=st.floats(0.0, 5000.0))
+def test_the_layers_hold_the_whole_column(site):
+    assert layer_shares(HEIGHT, site, 8000.0).sum() == pytest.approx(1.0)
+    assert (layer_shares(HEIGHT, site, 2000.0) >= 0).all()
+
+
+def test_more_air_lets_less_through():
+    depth = tables.bands(2000.0)
+    thin, thick = (fine_transmission(depth, Column(air, 3 * air)) for air in (1.0, 2.0))
+    assert (thick <= thin + 1e-15).all()
+    assert (thin > 0).all()
+    assert (thin <= 1).all()
+
+
+def test_a_higher_site_has_less_oxygen():
+    low, high = tables.bands(0.0), tables.bands(4000.0)
+    assert low.oxygen.sum() == pytest.approx(high.oxygen.sum() * np.exp(0.5))
+
+
+def test_saturated_bands_do_not_grow_with_airmass():
+    """The A band's equivalent width grows with an exponent far below one: the reason for all this."""
+    depth = tables.bands(1700.0)
+    inside = (depth.wave > 7590) & (depth.wave < 7720)
+    width = [(1 - fine_transmission(depth, Column(air, 0.0)))[inside].sum() * depth.step for air in (1.0, 3.0)]
+    exponent = np.log(width[1] / width[0]) / np.log(3.0)
+    assert 0.3 < exponent < 0.5
+    assert 20 < width[0] < 33
+
+
+@pytest.mark.parametrize("fwhm", [3.0, 15.0, 60.0])
+def test_blurring_conserves_what_is_absorbed(fwhm):
+    fine = np.arange(7000.0, 8000.0, 0.5)
+    line = np.exp(-0.5 * ((fine - 7503.3) / 0.6) ** 2)
+    wave = np.arange(7200.0, 7800.0, 4.0)
+    width = np.full(wave.size, 4.0)
+    seen = blur(fine, wave, width, np.full(wave.size, max(fwhm, 5.0))) @ line
+    assert seen.sum() * 4.0 == pytest.approx(line.sum() * 0.5, rel=2e-3)
+    assert np.sum(seen * wave) / seen.sum() == pytest.approx(7503.3, abs=0.05)
+
+
+def test_pixels_beyond_the_table_are_empty():
+    fine = np.arange(7000.0, 7100.0, 0.5)
+    matrix = blur(fine, np.array([6000.0, 7050.0, 9000.0]), np.full(3, 2.0), np.full(3, 6.0))
+    np.testing.assert_allclose(matrix @ np.ones(fine.size), [0.0, 1.0, 0.0])
+
+
+def test_the_k_distribution_keeps_the_mean_transmission():
+    rng = np.random.default_rng(1)
+    wave = np.arange(7000.0, 7100.0, 0.05)
+    oxygen, water = (np.exp(rng.normal(-2.0, 2.0, wave.size)) for _ in range(2))
+    exact = OpticalDepth(wave, np.ones(1), oxygen[None], 0.1 * water[None], exact=True, source="")
+    few = k_distribution(exact, 2.5, np.array([0.3, 0.3, 0.2, 0.1, 0.1]))
+    for column in (Column(1.0, 1.0), Column(2.0, 10.0)):
+        mean = np.exp(-column.oxygen * oxygen).reshape(-1, 50).mean(axis=1)
+        dry = fine_transmission(few, Column(column.oxygen, 0.0))
+        np.testing.assert_allclose(dry, mean, atol=0.012)
+
+
+def test_lines_inside_a_bin_keep_its_mean_and_absorb_less():
+    wave = np.arange(7600.0, 7620.0, 0.05)
+    distance = np.arange(wave.size) - 200.0
+    mean = 1e3 * 0.02**2 / ((0.05 * distance) ** 2 + 0.02**2) + 1e-3
+    inside = resolved(wave, mean, 10000.0)
+    np.testing.assert_allclose(inside.mean(axis=0), mean, rtol=1e-6)
+    assert inside[:, 200].max() > 1.5 * mean[200]
+    assert np.exp(-inside).mean() > np.exp(-mean).mean()
+
+
+def test_upper_layers_carry_on_the_trend():
+    oxygen = np.exp(-np.outer(HEIGHT, [1.0, -1.0]) / 8000.0)
+    upper = with_upper_air(HEIGHT, oxygen)
+    np.testing.assert_allclose(upper[:, 0], np.exp(-np.array([10500.0, 14000, 19000, 26000]) / 8000))
+    assert (np.diff(upper[:, 1]) > 0).all()
