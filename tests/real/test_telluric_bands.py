@@ -25,7 +25,7 @@ def _star(tmp_path_factory):
     return read_spectra(next(out.glob("BD*/red0052_spectra.fits")))[0]
 
 
-# Measured rms: under 1% in B and at 7200 A, 1.6% at 8200 A, 3.6% in A, whose head is over-corrected (see docs/telluric.md).
+# Measured: under 1% in B and at 7200 A, 1.6% at 8200 A, 3.6% in A, whose head is over-corrected (docs/telluric.md).
 @pytest.mark.parametrize(
     ("low", "high", "most"), [(6865, 6960, 0.012), (7160, 7340, 0.015), (8130, 8340, 0.02), (7590, 7710, 0.045)]
 )
