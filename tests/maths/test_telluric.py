@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nightpipe.io import telluric as tables
 from nightpipe.maths.telluric import (
     Column,
+    OpticalDepth,
     blur,
     fine_transmission,
     k_distribution,
@@ -17,7 +18,6 @@ from nightpipe.maths.telluric import (
     resolved,
     with_upper_air,
 )
-from nightpipe.model.atmosphere import OpticalDepth
 
 HEIGHT = np.arange(9.0) * 1000.0
 

@@ -29,7 +29,7 @@ OWN_HDU = 8192
 
 _ENUMS: dict[str, type[Enum]] = {"FrameType": FrameType}
 Arrays = list[tuple[str, NDArray[Any]]]
-_OUTSIDE_MODEL = ("nightpipe.base.caveat", "nightpipe.maths.poly")
+_OUTSIDE_MODEL = ("nightpipe.base.caveat", "nightpipe.maths.poly", "nightpipe.maths.telluric")
 
 
 def save(model: Any, path: str | Path, *, durable: bool = False, checksum: bool = False, record: str = "") -> None:

@@ -10,8 +10,16 @@ import numpy as np
 from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.io import codec, download
 from nightpipe.io.atomic import written
-from nightpipe.maths.telluric import OXYGEN_BANDS, UNIT, UPPER, depth_above, resolved, with_upper_air
-from nightpipe.model.atmosphere import CrossSections, OpticalDepth
+from nightpipe.maths.telluric import (
+    OXYGEN_BANDS,
+    UNIT,
+    UPPER,
+    CrossSections,
+    OpticalDepth,
+    depth_above,
+    resolved,
+    with_upper_air,
+)
 
 SET = "telluric"
 FILE = "sections.fits"

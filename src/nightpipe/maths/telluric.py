@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.model.atmosphere import CrossSections, OpticalDepth
-
 FloatArray = NDArray[np.float64]
 
 AIR_COLUMN = 2.148e25
@@ -37,6 +35,47 @@ UNIT = 1e-26
 SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 REACH = 4.0
 """The line-spread function is followed to so many sigma."""
+
+
+@dataclass(frozen=True)
+class CrossSections:
+    """Absorption cross-sections by layer of air, monochromatic.
+
+    `wave` (n,) vacuum [Angstrom], evenly spaced; `height` (m,) [m] of the layers above the sea; `oxygen` and `water`
+    (m, n) float32 [1e-26 cm2 per molecule]. Lines of oxygen high up are narrower than the bins: `inside` (m, k, b)
+    float32 holds k places inside each of the bins `split` (b,), whose mean is that of `oxygen`.
+    """
+
+    wave: FloatArray
+    height: FloatArray
+    oxygen: NDArray[np.float32]
+    water: NDArray[np.float32]
+    inside: NDArray[np.float32]
+    split: NDArray[np.int64]
+    source: str
+
+
+@dataclass(frozen=True)
+class OpticalDepth:
+    """Optical depths of the air above a site at airmass 1: of its oxygen, and of one millimetre of water.
+
+    `wave` (n,) are the vacuum wavelengths [Angstrom] of evenly spaced bins. `oxygen` and `water` (k, n) hold k values
+    for each bin, taken by the shares `weight` (k,) of the bin (a single row: one value): a k-distribution (Lacis &
+    Oinas 1991, J. Geophys. Res. 96, 9027). The mean transmission of a bin is ``sum_k weight[k] exp(-depth[k])`` for
+    each molecule, and the product of both. `exact` tells bins that resolve the lines from broad ones.
+    """
+
+    wave: FloatArray
+    weight: FloatArray
+    oxygen: FloatArray
+    water: FloatArray
+    exact: bool
+    source: str
+
+    @property
+    def step(self) -> float:
+        """Return the width [Angstrom] of the bins."""
+        return float(self.wave[1] - self.wave[0])
 
 
 def layer_shares(height: FloatArray, site: float, scale: float) -> FloatArray:

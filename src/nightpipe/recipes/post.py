@@ -11,7 +11,8 @@ from nightpipe.io.references import extinction, find_standard
 from nightpipe.io.responses import library_response
 from nightpipe.io.telluric import SET as TELLURIC
 from nightpipe.io.telluric import optical_depth
-from nightpipe.model.atmosphere import AirState, OpticalDepth
+from nightpipe.maths.telluric import OpticalDepth
+from nightpipe.model.atmosphere import AirState
 from nightpipe.model.exposure import Exposure
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import Extinction, Standard

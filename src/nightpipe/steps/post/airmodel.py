@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.rebin import widths
-from nightpipe.maths.telluric import Column, blur, fine_transmission, thinned
-from nightpipe.model.atmosphere import OpticalDepth
+from nightpipe.maths.telluric import Column, OpticalDepth, blur, fine_transmission, thinned
 from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.rebin import widths
-from nightpipe.maths.telluric import Column
-from nightpipe.model.atmosphere import AirState, OpticalDepth
+from nightpipe.maths.telluric import Column, OpticalDepth
+from nightpipe.model.atmosphere import AirState
 from nightpipe.model.flags import Flag
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.steps.post.air import effective_airmass
