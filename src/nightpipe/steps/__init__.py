@@ -40,6 +40,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "WholeSlit": "spectra.trace",
         "Identify": "spectra.wavecal",
         "MapWavelength": "spectra.wavemap",
+        "Detect": "imaging.detect",
         "Barycentre": "post.barycentre",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",

@@ -1,0 +1,1 @@
+"""Steps on images of the sky: sources, the point-spread function, photometry."""
