@@ -90,7 +90,8 @@ def find(
     try:
         found = sep.extract(
             _native(ratio), threshold * noise, mask=np.ascontiguousarray(bad), minarea=area,
-            filter_kernel=kernel, filter_type="conv", deblend_nthresh=levels, deblend_cont=contrast, clean=True, segmentation_map=segments,
+            filter_kernel=kernel, filter_type="conv", deblend_nthresh=levels, deblend_cont=contrast,
+            clean=True, segmentation_map=segments,
         )  # fmt: skip
     except Exception as error:  # the library raises the bare class
         if "full" not in str(error) and "overflow" not in str(error):

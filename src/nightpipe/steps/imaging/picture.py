@@ -24,8 +24,8 @@ class Picture:
 
     `data` has its background `sky` removed, in the frame's unit; `var` is the variance of blank sky, to which light
     adds `slope` times itself. `bad` pixels are not measured, `blind` ones show nothing at all (a saturated pixel is
-    bad, not blind). Divided by `time` [s], fluxes are per second; the variance of sums over pixels is `covariance` times
-    what independent pixels would have. `scatter` is the measured noise of blank sky over the stated one.
+    bad, not blind). Divided by `time` [s], fluxes are per second; the variance of sums over pixels is `covariance`
+    times what independent pixels would have. `scatter` is the measured noise of blank sky over the stated one.
     """
 
     data: Image
