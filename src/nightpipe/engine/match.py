@@ -78,7 +78,7 @@ def _by_rule(
     exposure: Exposure, kind: FrameType, candidates: list[Exposure], rule: Association, also: Sequence[str]
 ) -> Match:
     must = ("instrument", *rule.match, *also)
-    refused = {one.path: text for one in candidates if (text := _refusal(exposure, one, must, rule.max_age))}
+    refused = {one.path: text for one in candidates if (text := _refusal(exposure, one, must, rule))}
     fit = [one for one in candidates if one.path not in refused]
     alike, given_up = _relaxed(exposure, fit, rule.relax)
     refused |= {one.path: _difference(exposure, one, rule.relax[len(given_up) :]) for one in fit if one not in alike}
@@ -88,10 +88,13 @@ def _by_rule(
     return Match(tuple(taken), tuple(_caveats(exposure, kind, taken, given_up, rule)), tuple(reasons))
 
 
-def _refusal(exposure: Exposure, candidate: Exposure, must: Sequence[str], max_age: float) -> str:
+def _refusal(exposure: Exposure, candidate: Exposure, must: Sequence[str], rule: Association) -> str:
     if text := _difference(exposure, candidate, must):
         return text
-    return f"{age(exposure, candidate)}, older than {max_age:g} d" if _days(exposure, candidate) > max_age else ""
+    if None not in (one := candidate.temperature, two := exposure.temperature) and abs(one - two) > rule.temperature:  # type: ignore[operator]
+        return f"detector at {one:.1f} C, wanted {two:.1f} C"
+    late = _days(exposure, candidate) > rule.max_age
+    return f"{age(exposure, candidate)}, older than {rule.max_age:g} d" if late else ""
 
 
 def _relaxed(exposure: Exposure, fit: list[Exposure], relax: Sequence[str]) -> tuple[list[Exposure], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from nightpipe.instruments.spec import InstrumentSpec
 from nightpipe.io.standards import match_standard
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
-from nightpipe.model.exposure import Exposure, FrameType
+from nightpipe.model.exposure import Exposure, FrameType, Header
 
 Checksum = Callable[[str], str]
 
@@ -92,8 +92,8 @@ def scan(paths: Iterable[str | Path], decisions: Decisions | None = None, checks
     frames: list[Seen] = []
     skipped: list[Skipped] = []
     for file in files:
-        one = _look(str(file), decisions or Decisions(), checksum or raw_files.checksum)
-        (frames if isinstance(one, Seen) else skipped).append(one)  # type: ignore[arg-type]
+        for one in _look(str(file), decisions or Decisions(), checksum or raw_files.checksum):
+            (frames if isinstance(one, Seen) else skipped).append(one)  # type: ignore[arg-type]
     if not frames:
         raise _nothing(roots, files, skipped)
     return Night(tuple(sorted(frames, key=lambda seen: (seen.exposure.mjd, seen.exposure.path))), tuple(skipped))
@@ -121,19 +121,30 @@ def _below(folder: Path) -> list[Path]:
     return here
 
 
-def _look(path: str, decisions: Decisions, checksum: Checksum) -> Seen | Skipped:
+def _look(path: str, decisions: Decisions, checksum: Checksum) -> list[Seen | Skipped]:
+    """Return what a file is: one exposure, or one for each virtual camera on its detector."""
     try:
         headers = raw_files.read_headers(path)
         spec = registry.recognise(headers, path)
-        exposure, doubts = with_standard(resolved.exposure(spec, headers, path, checksum(path)))
+        sha256 = checksum(path)
+    except UnknownInstrumentError as error:
+        return [Skipped(path, str(error))]
+    except (OSError, NightpipeError) as error:
+        return [Skipped(path, str(error), fault=True)]
+    return [_seen(spec, own, name, sha256, decisions) for name, own in resolved.parts(spec, headers, path)]
+
+
+def _seen(
+    spec: InstrumentSpec, headers: Sequence[Header], path: str, sha256: str, decisions: Decisions
+) -> Seen | Skipped:
+    try:
+        exposure, doubts = with_standard(resolved.exposure(spec, headers, path, sha256))
         exposure, notes = decided(exposure, decisions)
         if decisions.value(exposure, "Frame.use") is False:
             return Skipped(path, "dropped by decision")
         detector = resolved.detector(spec, headers, exposure)
         disperser = resolved.disperser(spec, exposure, detector)
         return Seen(exposure, detector, disperser, spec, resolved.overrides(spec, exposure), merged(doubts, notes))
-    except UnknownInstrumentError as error:
-        return Skipped(path, str(error))
     except (OSError, NightpipeError) as error:
         return Skipped(path, str(error), fault=True)
 

@@ -125,7 +125,7 @@ def _load(run: EngineRun, recipe: Recipe, name: str, refs: list[dict[str, Any]])
 def _load_one(ref: Mapping[str, Any]) -> Any:
     if "raw" in ref:
         raw = from_plain(RawInput, ref["raw"])
-        return read_raw(raw.exposure.path, raw.exposure, raw.detector, raw.disperser)
+        return read_raw(raw.exposure.file, raw.exposure, raw.detector, raw.disperser)
     models = tuple(_model(Path(path)) for path in ref["files"])
     return models if ref["many"] else models[0] if models else None
 

@@ -13,7 +13,7 @@ from nightpipe.base.errors import NightpipeError
 from nightpipe.instruments.facts import Facts
 from nightpipe.instruments.match import matches
 from nightpipe.instruments.registry import recognise
-from nightpipe.instruments.resolve import detector, disperser, exposure
+from nightpipe.instruments.resolve import detector, disperser, exposure, parts
 from nightpipe.instruments.spec import InstrumentSpec
 from nightpipe.model.detector import Amplifier, Detector, Section
 from nightpipe.model.exposure import Exposure, FrameType, Header
@@ -36,6 +36,7 @@ def check(headers: Sequence[Header], path: str, data: NDArray[Any] | None = None
         spec = recognise(headers, path)
     except NightpipeError as error:
         return FileCheck(path, "unknown", "", problems=(str(error),))
+    path, headers = parts(spec, headers, path)[0]
     facts = Facts(spec, headers, path)
     try:
         shot = exposure(spec, headers, path)

@@ -11,7 +11,7 @@ from nightpipe.instruments.match import matches
 from nightpipe.instruments.sections import in_array, of_array
 from nightpipe.instruments.spec import AmplifierSpec, DetectorSpec, InstrumentSpec
 from nightpipe.instruments.values import moment, number
-from nightpipe.model.detector import Amplifier, Detector, Section
+from nightpipe.model.detector import Amplifier, Camera, Detector, Section
 from nightpipe.model.exposure import Exposure, FrameType, Header
 
 NEUTRAL = (FrameType.BIAS, FrameType.DARK, FrameType.UNKNOWN)
@@ -56,11 +56,36 @@ def detector(spec: InstrumentSpec, headers: Sequence[Header], shot: Exposure) ->
         increasing=increasing,
         saturation=chosen.saturation,
         linear_to=chosen.linear_to,
-        scale=chosen.scale,
+        scale=_scale(chosen, facts, shot),
         binning=shot.setup.binning,
         scalable_dark=chosen.scalable_dark,
         bad=tuple(section for section in bad if section is not None),
+        camera=_camera(chosen, shot, amplifiers, shape),
     )
+
+
+def _scale(chosen: DetectorSpec, facts: Facts, shot: Exposure) -> float:
+    """Return arcsec per unbinned pixel: what the header tells where the description asks it, else the description's."""
+    told = facts.fact("scale")
+    return chosen.scale if told is None else number(told) / shot.setup.binning[0]
+
+
+def _camera(
+    chosen: DetectorSpec, shot: Exposure, amplifiers: tuple[Amplifier, ...], shape: tuple[int, int]
+) -> Camera | None:
+    """Return how the trimmed image lies on the sky: the described centre in its own pixels."""
+    spec = chosen.camera
+    if spec is None:
+        return None
+    lows, highs, bottoms, tops = zip(*(amplifier.data for amplifier in amplifiers), strict=True)
+    x0, x1, y0, y1 = min(lows), max(highs), min(bottoms), max(tops)
+    centre = ((x1 - x0 - 1) / 2.0, (y1 - y0 - 1) / 2.0)
+    if spec.centre is not None:
+        first = shot.setup.window or (1, shape[1], 1, shape[0])
+        places = zip(spec.centre, (first[0], first[2]), shot.setup.binning, (x0, y0), strict=True)
+        x, y = ((place - begin + 0.5) / step - 0.5 - low for place, begin, step, low in places)
+        centre = (x, y)
+    return Camera(spec.rotation, spec.mirrored, centre, spec.offset, spec.radial, spec.tolerance)
 
 
 def header_number(facts: Facts, card: str) -> float | None:

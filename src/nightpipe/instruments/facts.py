@@ -22,7 +22,8 @@ def present(value: Scalar | None) -> bool:
 class Facts:
     """The headers of one file (primary first), read by the map of an instrument.
 
-    Upper-case names are cards, lower-case names facts; `lamps` is the lit lamps joined by ``+``, in alphabetic order.
+    Upper-case names are cards, lower-case names facts; `lamps` is the lit lamps joined by ``+``, in alphabetic order,
+    `file` the name of the file.
     """
 
     def __init__(self, spec: InstrumentSpec, headers: Sequence[Header], path: str = "") -> None:
@@ -34,6 +35,8 @@ class Facts:
         """Return a card or a fact by name, None where it is absent."""
         if name == "lamps":
             return "+".join(self.lamps)
+        if name == "file":
+            return self.path.partition("#")[0].rsplit("/", 1)[-1]
         return self.fact(name) if name in self.spec.cards else self.card(name)
 
     def card(self, name: str, extension: int | str | None = None) -> Scalar | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from nightpipe.instruments.detectors import choose, detector, header_number
 from nightpipe.instruments.dispersers import disperser, setup_facts
 from nightpipe.instruments.facts import Facts
-from nightpipe.instruments.match import lacking, matches
+from nightpipe.instruments.match import is_regex, lacking, matches
 from nightpipe.instruments.precession import to_j2000
 from nightpipe.instruments.registry import site
 from nightpipe.instruments.spec import InstrumentSpec
@@ -16,7 +17,7 @@ from nightpipe.instruments.values import angle, mjd, moment, number, pair
 from nightpipe.instruments.values import corners as section_corners
 from nightpipe.model.exposure import Exposure, FrameType, Header, Scalar, Setup
 
-__all__ = ["detector", "disperser", "exposure", "frame_type", "overrides", "setup"]
+__all__ = ["detector", "disperser", "exposure", "frame_type", "overrides", "parts", "setup"]
 
 
 def exposure(
@@ -37,14 +38,17 @@ def exposure(
     kind = type or frame_type(facts, notes)
     start = _start(facts)
     exptime = _number(facts, "exptime")
-    ra, dec = _position(facts, notes, start.year + (start.timetuple().tm_yday - 1) / 365.25)
+    epoch = start.year + (start.timetuple().tm_yday - 1) / 365.25
+    ra, dec = _position(facts, notes, epoch)
+    object_ra, object_dec = _position(facts, notes, epoch, "object_")
+    configuration = setup(facts)
     return Exposure(
         path=path,
         sha256=sha256,
         instrument=spec.name,
         type=kind,
         target=facts.text("target"),
-        setup=setup(facts),
+        setup=configuration,
         start=start.replace(tzinfo=None).isoformat(timespec="milliseconds"),
         mjd=mjd(start + timedelta(seconds=exptime / 2.0)),
         exptime=exptime,
@@ -52,10 +56,32 @@ def exposure(
         ra=ra,
         dec=dec,
         lamps=facts.lamps,
-        site=site(spec.site),
+        site=site(spec.site) if spec.site else None,
         observer=facts.text("observer"),
         notes=(*notes, *unreadable_numbers(facts)),
+        object_ra=object_ra,
+        object_dec=object_dec,
+        band=band(spec, configuration.filter),
+        temperature=_temperature(facts),
     )
+
+
+def parts(spec: InstrumentSpec, headers: Sequence[Header], path: str = "") -> tuple[tuple[str, Sequence[Header]], ...]:
+    """Return what one file is: its path and headers, or those of each of the virtual cameras that it holds."""
+    facts = Facts(spec, headers, path)
+    found = [part.name for part in spec.parts if matches(part.when, facts)]
+    if not found:
+        return ((path, headers),)
+    return tuple((f"{path}#{name}", (headers[0] | {"PART": name}, *headers[1:])) for name in found)
+
+
+def band(spec: InstrumentSpec, name: str) -> str:
+    """Return the band of catalogues that a filter is, empty where the description does not say; case counts (r, R)."""
+    return next((band for pattern, band in spec.bands.items() if name and _fits(pattern, name)), "")
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return re.search(pattern[1:-1], name) is not None if is_regex(pattern) else pattern == name
 
 
 def frame_type(facts: Facts, notes: list[str]) -> FrameType:
@@ -144,11 +170,19 @@ def _airmass(facts: Facts, notes: list[str]) -> float | None:
     return max(found, 1.0)
 
 
-def _position(facts: Facts, notes: list[str], epoch: float) -> tuple[float | None, float | None]:
-    ra, dec = facts.fact("ra"), facts.fact("dec")
+def _temperature(facts: Facts) -> float | None:
+    value = facts.fact("temperature")
+    try:
+        return None if value is None else number(value)
+    except ValueError:
+        return None
+
+
+def _position(facts: Facts, notes: list[str], epoch: float, of: str = "") -> tuple[float | None, float | None]:
+    ra, dec = facts.fact(f"{of}ra"), facts.fact(f"{of}dec")
     if ra is None or dec is None:
         return None, None
-    entries = facts.spec.cards["ra"][0], facts.spec.cards["dec"][0]
+    entries = facts.spec.cards[f"{of}ra"][0], facts.spec.cards[f"{of}dec"][0]  # type: ignore[index]
     try:
         place = angle(ra, entries[0].unit, hours=True) % 360.0, angle(dec, entries[1].unit, hours=False)
     except ValueError:

@@ -11,10 +11,11 @@ from nightpipe.instruments.match import When
 from nightpipe.model.exposure import FrameType, Scalar
 
 Fact = Literal[
-    "target", "exptime", "start", "airmass", "ra", "dec", "observer",
+    "target", "exptime", "start", "airmass", "ra", "dec", "observer", "object_ra", "object_dec", "temperature", "scale",
     "mode", "arm", "disperser", "angle", "slit", "filter", "dichroic", "binning", "window", "readout",
 ]  # fmt: skip
 Axis = Literal["x", "y"]
+Direction = Literal["x", "y", ""]
 Key = Literal["mode", "arm", "disperser", "angle", "slit", "filter", "dichroic", "binning", "window", "readout"]
 
 
@@ -89,20 +90,39 @@ class AxisRule(Described):
     increasing: bool
 
 
+class CameraSpec(Described):
+    """How a detector's pixels lie on the sky when it takes images.
+
+    `rotation` is the position angle [degree, north through east] of the +y axis, `mirrored` says that east lies to the
+    right of north. `centre` [unbinned detector pixel, one-based] lies at `offset` [arcmin, east and north] from where
+    the telescope points; without it, the middle of the light does. `radial` lists (power, coefficient) of the
+    distortion: a direction at r [degree] from the centre lies at ``r (1 + sum c r^p)``. `tolerance` [arcmin] is how
+    well the telescope points.
+    """
+
+    rotation: float = 0.0
+    mirrored: bool = False
+    centre: tuple[float, float] | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
+    radial: tuple[tuple[int, float], ...] = ()
+    tolerance: float = Field(default=2.0, gt=0)
+
+
 class DetectorSpec(Described):
     """A detector in one epoch: the last entry whose `when` holds and whose `valid_from` has passed is taken.
 
     `light` is the light-sensitive section in detector pixels. `saturation` and `linear_to` are adu above the pedestal,
-    `scale` arcsec per unbinned pixel along the slit, `blur` the width [unbinned pixel] of the image of a slit without
-    width. `source` says where the numbers are from.
+    `scale` arcsec per unbinned pixel (along the slit), `blur` the width [unbinned pixel] of the image of a slit without
+    width. `dispersion` is left out where the detector takes images only. `source` says where the numbers are from.
     """
 
     name: str
     when: When = Field(default_factory=dict)
     valid_from: date = date.min
     light: str
-    dispersion: Axis
-    increasing: bool
+    dispersion: Direction = ""
+    increasing: bool = True
+    camera: CameraSpec | None = None
     axes: tuple[AxisRule, ...] = ()
     saturation: float = Field(gt=0)
     linear_to: float = Field(gt=0)
@@ -161,16 +181,27 @@ class DisperserSpec(Described):
 class Association(Described):
     """Which calibrations serve: `match` must agree, `relax` should (given up in this order, each with a caveat).
 
-    `max_age` is in days; `nearest` takes only the frames nearest in time, `group` [hour] is how far frames of one set
+    `temperature` [K] is how far the detector's may differ; `max_age` is in days; `nearest` takes only the frames nearest in time, `group` [hour] is how far frames of one set
     may lie apart; `least` says how many frames make a good master.
     """
 
     match: tuple[Key, ...]
     relax: tuple[Key, ...] = ()
+    temperature: float = Field(default=float("inf"), gt=0)
     nearest: bool = False
     max_age: float = 30.0
     group: float = 24.0
     least: int = 1
+
+
+class Part(Described):
+    """One of several virtual cameras on a detector: where `when` holds, a file also is an exposure of this part.
+
+    The headers then hold a card ``PART`` with its name, which all other conditions may ask for.
+    """
+
+    name: str
+    when: When = Field(default_factory=dict)
 
 
 class Override(Described):
@@ -181,11 +212,14 @@ class Override(Described):
 
 
 class InstrumentSpec(Described):
-    """Everything that nightpipe knows of one instrument."""
+    """Everything that nightpipe knows of one instrument.
+
+    `site` is left out where the frames may be from anywhere. `bands` gives the band of catalogues (``g``, ``J``) whose filter matches; the first that holds counts.
+    """
 
     name: str
     title: str
-    site: str
+    site: str = ""
     doc: str
     recognise: tuple[When, ...] = Field(min_length=1)
     cards: dict[Fact, tuple[Card, ...]]
@@ -195,7 +229,9 @@ class InstrumentSpec(Described):
     optics: tuple[Optics, ...] = ()
     dispersers: tuple[DisperserSpec, ...] = ()
     blockers: dict[str, float] = Field(default_factory=dict)
-    calibrations: dict[FrameType, Association]
+    parts: tuple[Part, ...] = ()
+    bands: dict[str, str] = Field(default_factory=dict)
+    calibrations: dict[FrameType, Association] = Field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
 
     @field_validator("cards", mode="before")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
 _SECTION = re.compile(r"^\s*\[?\s*(-?\d*)\s*:\s*(-?\d*)\s*,\s*(-?\d*)\s*:\s*(-?\d*)\s*\]?\s*$")
+_BY_DAY = re.compile(r"^\s*(\d{4}:\d{1,3}):(\d\d:\d\d:\d\d(?:\.\d{1,6})?)")
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
 
@@ -45,7 +46,12 @@ def angle(text: object, unit: str, *, hours: bool) -> float:
 
 
 def moment(text: object) -> datetime:
-    """Return a UTC moment from ISO 8601, with ``T`` or a blank, with or without a zone; ValueError if it is no time."""
+    """Return a UTC moment from ISO 8601, with ``T`` or a blank, with or without a zone; ValueError if it is no time.
+
+    ``2019:168:05:10:03.2`` (year, day of the year, time) is understood too.
+    """
+    if found := _BY_DAY.match(str(text)):
+        text = f"{datetime.strptime(found[1], '%Y:%j').date()}T{found[2]}"  # noqa: DTZ007 - a date has no zone
     value = datetime.fromisoformat(str(text).strip().replace("/", "-"))
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 

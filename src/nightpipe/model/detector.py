@@ -32,13 +32,31 @@ class Amplifier:
 
 
 @dataclass(frozen=True)
+class Camera:
+    """How the pixels of an image lie on the sky, as described: nothing of it is exact, a catalogue decides.
+
+    `rotation` [degree, north through east] is the position angle of +y, `mirrored` tells that east lies to the right of
+    north. The pixel `centre` (x, y; zero-based, of the trimmed image) lies at `offset` [arcmin, east and north] from
+    the telescope's pointing, to within `tolerance` [arcmin]. `radial` lists (power, coefficient) of the distortion
+    ``r (1 + sum c r^p)``, r [degree] from the centre.
+    """
+
+    rotation: float
+    mirrored: bool
+    centre: tuple[float, float]
+    offset: tuple[float, float] = (0.0, 0.0)
+    radial: tuple[tuple[int, float], ...] = ()
+    tolerance: float = 2.0
+
+
+@dataclass(frozen=True)
 class Detector:
     """All that the prelude needs to know about one exposure's detector.
 
     `dispersion` is the raw axis along which light is dispersed (``"x"``, ``"y"`` or ``""`` for images), `increasing`
     whether wavelength grows with that axis. `saturation` and `linear_to` are in adu above the pedestal. `scale` is
     arcsec per unbinned pixel along the slit, `pixel_scale` per pixel as read. `scalable_dark`: may darks be scaled?
-    `bad` are sections of bad pixels in the array as read.
+    `bad` are sections of bad pixels in the array as read; `camera` tells how images lie on the sky, where described.
     """
 
     name: str
@@ -51,6 +69,14 @@ class Detector:
     binning: tuple[int, int] = (1, 1)
     scalable_dark: bool = False
     bad: tuple[Section, ...] = ()
+    camera: Camera | None = None
+
+    @property
+    def field(self) -> tuple[float, float]:
+        """Return the size (x, y) [arcmin] of the light-sensitive part on the sky."""
+        x0, x1, y0, y1 = zip(*(amplifier.data for amplifier in self.amplifiers), strict=True)
+        x, y = self.binning
+        return (max(x1) - min(x0)) * x * self.scale / 60.0, (max(y1) - min(y0)) * y * self.scale / 60.0
 
     @property
     def slit_binning(self) -> int:

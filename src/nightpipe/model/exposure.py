@@ -66,8 +66,9 @@ class Setup:
 class Exposure:
     """One raw exposure.
 
-    `ra`, `dec` are ICRS degrees of the pointing or None; `start` is UTC in ISO format; `mjd` is at mid-exposure (UTC);
-    `exptime` in seconds; `lamps` are the names of the lamps that shone; `sha256` is that of the file as it lies.
+    `path` is that of the file; where a detector serves as several cameras, ``#`` and the name of the part follow.
+    `ra`, `dec` are ICRS degrees of the pointing or None, `object_ra`, `object_dec` those of what it is about; `start` is UTC in ISO format; `mjd` is at mid-exposure (UTC);
+    `exptime` in seconds; `band` is the filter's name in catalogues, `temperature` [Celsius] the detector's; `lamps` are the names of the lamps that shone; `sha256` is that of the file as it lies.
     """
 
     path: str
@@ -87,11 +88,20 @@ class Exposure:
     observer: str = ""
     standard: str = ""
     notes: tuple[str, ...] = field(default=())
+    object_ra: float | None = None
+    object_dec: float | None = None
+    band: str = ""
+    temperature: float | None = None
 
     @property
     def name(self) -> str:
         """Return the file name without folder and endings: how people and decisions call the exposure."""
-        name = self.path.rsplit("/", 1)[-1]
+        name, _, part = self.path.rsplit("/", 1)[-1].partition("#")
         for ending in (".gz", ".fz", ".bz2", ".fits", ".fit", ".fts"):
             name = name.removesuffix(ending)
-        return name
+        return f"{name}_{part}" if part else name
+
+    @property
+    def file(self) -> str:
+        """Return the path of the file, without the part."""
+        return self.path.partition("#")[0]
