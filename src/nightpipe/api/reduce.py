@@ -29,6 +29,7 @@ from nightpipe.engine.memory import cpu_seconds
 from nightpipe.engine.night import Night, scan
 from nightpipe.engine.plan import Node, Plan
 from nightpipe.engine.store import HIDDEN, Store, writing
+from nightpipe.instruments.registry import asked_for
 
 BUDGET = 20e9
 """Intermediates beyond so many bytes are evicted at the end of a run, oldest first."""
@@ -55,6 +56,7 @@ class Request:
     pdf: bool = False
     keep: Callable[[Night, Node], bool] | None = None
     extra: tuple[decisions.Decision, ...] = ()
+    instrument: str = ""
 
     @property
     def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
@@ -141,7 +143,7 @@ def _planned(
 ) -> tuple[Night, Plan]:
     kept = decisions.read(request.out).standing
     made = decisions.Decisions((*kept, *request.extra))
-    night = scan(paths, made, checksum)
+    night = scan(paths, made, checksum, asked_for(request.instrument) if request.instrument else None)
     wishes = Wishes(*request.layers, decisions=made, objects=request.objects, quick=request.quick)
     return night, Builder(night, book, wishes).plan()
 

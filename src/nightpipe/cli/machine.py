@@ -78,6 +78,7 @@ def new_instrument(
     name: Annotated[str, typer.Argument(help="Name of the instrument, lower case.")],
     *,
     out: Annotated[Path | None, typer.Option("--out", help="File to write. Default: NAME.toml here.")] = None,
+    like: Annotated[str, typer.Option("--like", help="Copy this instrument's description.")] = "",
 ) -> None:
     """Write a description to fill in; nightpipe finds it in the folder that NIGHTPIPE_INSTRUMENTS names."""
     from nightpipe.base.errors import ConfigError
@@ -86,7 +87,7 @@ def new_instrument(
     path = out or Path(f"{name}.toml")
     if path.exists():
         raise ConfigError("a new file", f"{path} exists", "name another with --out")
-    path.write_text(template(name), encoding="utf-8")
+    path.write_text(template(name, like), encoding="utf-8")
     typer.echo(
         f"{path}: fill it in, then: NIGHTPIPE_INSTRUMENTS={path.absolute().parent} nightpipe instrument check FILES"
     )

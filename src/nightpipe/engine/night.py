@@ -78,8 +78,13 @@ class Night:
         return {seen.exposure.path: seen for seen in self.frames}
 
 
-def scan(paths: Iterable[str | Path], decisions: Decisions | None = None, checksum: Checksum | None = None) -> Night:
-    """Recognise all frames under `paths` (files and folders, products of ours passed over).
+def scan(
+    paths: Iterable[str | Path],
+    decisions: Decisions | None = None,
+    checksum: Checksum | None = None,
+    instrument: InstrumentSpec | None = None,
+) -> Night:
+    """Recognise all frames under `paths` (files and folders, products of ours passed over) or take all for one's own.
 
     Unreadable and unknown files are skipped with a reason and never stop the night; raises PlanError where nothing
     is left.
@@ -92,7 +97,7 @@ def scan(paths: Iterable[str | Path], decisions: Decisions | None = None, checks
     frames: list[Seen] = []
     skipped: list[Skipped] = []
     for file in files:
-        for one in _look(str(file), decisions or Decisions(), checksum or raw_files.checksum):
+        for one in _look(str(file), decisions or Decisions(), checksum or raw_files.checksum, instrument):
             (frames if isinstance(one, Seen) else skipped).append(one)  # type: ignore[arg-type]
     if not frames:
         raise _nothing(roots, files, skipped)
@@ -121,11 +126,11 @@ def _below(folder: Path) -> list[Path]:
     return here
 
 
-def _look(path: str, decisions: Decisions, checksum: Checksum) -> list[Seen | Skipped]:
+def _look(path: str, decisions: Decisions, checksum: Checksum, given: InstrumentSpec | None) -> list[Seen | Skipped]:
     """Return what a file is: one exposure, or one for each virtual camera on its detector."""
     try:
         headers = raw_files.read_headers(path)
-        spec = registry.recognise(headers, path)
+        spec = given or registry.recognise(headers, path)
         sha256 = checksum(path)
     except UnknownInstrumentError as error:
         return [Skipped(path, str(error))]

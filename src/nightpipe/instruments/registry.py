@@ -51,6 +51,16 @@ def instrument(name: str) -> InstrumentSpec:
     raise ConfigError("the name of an instrument", name, f"one of {known}")
 
 
+def asked_for(name: str) -> InstrumentSpec:
+    """Return the description that a user names: one that is known, or a TOML file; raises ConfigError."""
+    if not name.endswith(".toml"):
+        return instrument(name)
+    try:
+        return parse(Path(name).read_text(encoding="utf-8"), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("an instrument description", f"{name}: {error}", "mind the spelling") from error
+
+
 def recognise(headers: Sequence[Header], path: str = "") -> InstrumentSpec:
     """Return the instrument whose recognition rules fit the headers of one file.
 

@@ -181,7 +181,8 @@ class DisperserSpec(Described):
 class Association(Described):
     """Which calibrations serve: `match` must agree, `relax` should (given up in this order, each with a caveat).
 
-    `temperature` [K] is how far the detector's may differ; `max_age` is in days; `nearest` takes only the frames nearest in time, `group` [hour] is how far frames of one set
+    `temperature` [K] is how far the detector's may differ.
+    `max_age` is in days; `nearest` takes only the frames nearest in time, `group` [hour] is how far frames of one set
     may lie apart; `least` says how many frames make a good master.
     """
 
@@ -214,7 +215,8 @@ class Override(Described):
 class InstrumentSpec(Described):
     """Everything that nightpipe knows of one instrument.
 
-    `site` is left out where the frames may be from anywhere. `bands` gives the band of catalogues (``g``, ``J``) whose filter matches; the first that holds counts.
+    `site` is left out where the frames may be from anywhere.
+    `bands` gives the band of catalogues (``g``, ``J``) whose filter matches; the first that holds counts.
     """
 
     name: str
