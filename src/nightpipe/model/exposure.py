@@ -68,7 +68,7 @@ class Exposure:
 
     `path` is that of the file; where a detector serves as several cameras, ``#`` and the name of the part follow.
     `ra`, `dec` are ICRS degrees of the pointing or None, `object_ra`, `object_dec` those of what it is about; `start`
-    is UTC in ISO format; `mjd` is at mid-exposure (UTC); `exptime` in seconds; `band` is the filter's name in catalogues,
+    is UTC in ISO format; `mjd` is at mid-exposure (UTC); `exptime` in seconds; `band` is the band of catalogues,
     `temperature` [Celsius] the detector's; `lamps` are the names of the lamps that shone; `sha256` is that of the file
     as it lies.
     """
