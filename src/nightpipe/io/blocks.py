@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 BLOCK = 2880
 _CARD = 80
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
-_DTYPE = {bitpix: np.dtype(f">{kind}") for kind, bitpix in _BITPIX.items()}
+DTYPE = {bitpix: np.dtype(f">{kind}") for kind, bitpix in _BITPIX.items()}
+"""How values are stored, by BITPIX."""
 _UNSIGNED = {"u2": "i2", "u4": "i4", "u8": "i8"}
 
 Value = bool | int | str
@@ -116,7 +117,7 @@ def _view(cards: Mapping[str, str], content: bytes, at: int) -> NDArray[Any] | N
     if axes == 0:
         return None
     shape = tuple(int(cards[f"NAXIS{axis}"]) for axis in range(axes, 0, -1))
-    dtype = _DTYPE[int(cards["BITPIX"])]
+    dtype = DTYPE[int(cards["BITPIX"])]
     count = int(np.prod(shape, dtype=np.int64))
     if at + count * dtype.itemsize > len(content):
         raise ValueError("the file is cut short")

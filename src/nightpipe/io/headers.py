@@ -10,9 +10,14 @@ import gzip
 import re
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.io import blocks
 from nightpipe.model.exposure import Header, Scalar
 
 BLOCK = 2880
@@ -36,15 +41,41 @@ def plain_headers(path: Path) -> tuple[Header, ...]:
     told = told_length(path)
     if not told:
         raise EOFError("not a byte")
-    headers: list[Header] = []
     with _unpacked(path) as stream:
-        end = 0
-        while end != told and (content := _header_block(stream, first=not headers)):
-            headers.append(parsed(content))
-            end += len(content) + data_length(headers[-1])
-            if end != told:
-                _skip_to(stream, end)
-    return tuple(headers)
+        return tuple(header for header, _ in _units(stream, told))
+
+
+def plain_image(path: Path) -> tuple[tuple[Header, ...], Header, NDArray[Any]]:
+    """Return the header of each HDU, that of the first image, and its stored values (ny, nx), big-endian.
+
+    The file is read and unpacked once, at one stroke. Raises as `plain_headers` does, and LookupError without an image.
+    """
+    packed = path.read_bytes()
+    content = gzip.decompress(packed) if packed.startswith(_GZIP) else packed
+    if not content:
+        raise EOFError("not a byte")
+    units = _units(BytesIO(content), len(content))
+    header, start = next(((header, start) for header, start in units if header.get("NAXIS") == 2), ({}, 0))
+    if not header:
+        raise LookupError("no HDU with two axes")
+    if header.get("XTENSION", "IMAGE") != "IMAGE":
+        raise NotPlainError(str(header["XTENSION"]))
+    nx, ny = int(header["NAXIS1"]), int(header["NAXIS2"])
+    stored = np.frombuffer(content, blocks.DTYPE[int(header["BITPIX"])], nx * ny, start).reshape(ny, nx)
+    return tuple(header for header, _ in units), header, stored
+
+
+def _units(stream: BinaryIO, told: int) -> list[tuple[Header, int]]:
+    """Return the header of each HDU and the byte at which its data begin; `told` is the length of the file."""
+    units: list[tuple[Header, int]] = []
+    end = 0
+    while end != told and (content := _header_block(stream, first=not units)):
+        header, start = parsed(content), end + len(content)
+        units.append((header, start))
+        end = start + data_length(header)
+        if end != told:
+            _skip_to(stream, end)
+    return units
 
 
 def parsed(content: bytes) -> Header:

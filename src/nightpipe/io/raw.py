@@ -17,7 +17,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
 from nightpipe.base.errors import UnreadableFileError
-from nightpipe.io.headers import NotPlainError, plain_headers
+from nightpipe.io.headers import NotPlainError, plain_headers, plain_image
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import Exposure, Header, Scalar
@@ -60,31 +60,47 @@ def read_raw(path: str | Path, exposure: Exposure, detector: Detector, disperser
 
     Raises `UnreadableFileError` when the pixels cannot be read.
     """
-    headers = read_headers(path)
+    headers, stored = _read(path)
     image = next((header for header in headers if header.get("NAXIS") == 2), {})
     merged = {name: value for name, value in {**image, **headers[0]}.items() if name not in _STRUCTURE}
-    return RawFrame(read_image(path), exposure, detector, disperser, merged)
+    return RawFrame(stored, exposure, detector, disperser, merged)
 
 
 def read_image(path: str | Path) -> NDArray[np.float32]:
     """Return the first image of a file [adu] as float32 (ny, nx), whatever its header says."""
+    return _read(path)[1]
+
+
+def _read(path: str | Path) -> tuple[tuple[Header, ...], NDArray[np.float32]]:
+    """Return headers and first image [adu]: at one stroke where the file is plain, else by astropy."""
+    try:
+        with _readable(path):
+            headers, header, stored = plain_image(Path(path))
+            return headers, _float32(stored, header)
+    except LookupError:
+        raise _imageless(path) from None
+    except NotPlainError:
+        pass
     with _opened(path) as hdus:
-        return _float32(_image(hdus, path))
+        return tuple(_plain(hdu.header) for hdu in hdus), _image(hdus, path)
 
 
-def _image(hdus: Any, path: str | Path) -> Any:
+def _image(hdus: Any, path: str | Path) -> NDArray[np.float32]:
     for hdu in hdus:
         if hdu.header.get("NAXIS", 0) == 2:
-            return hdu
-    raise UnreadableFileError(f"an image in {path}", "no HDU with two axes", "leave the file out")
+            return _float32(hdu.data, hdu.header)
+    raise _imageless(path)
 
 
-def _float32(image: Any) -> NDArray[np.float32]:
+def _imageless(path: str | Path) -> UnreadableFileError:
+    return UnreadableFileError(f"an image in {path}", "no HDU with two axes", "leave the file out")
+
+
+def _float32(stored: NDArray[Any], header: Any) -> NDArray[np.float32]:
     """Return the physical values as float32.
 
     Unsigned integers are undone in integers: 2^31 added in float32 would cost the last eight bits.
     """
-    stored, header = image.data, image.header
     scale, zero, blank = header.get("BSCALE", 1), header.get("BZERO", 0), header.get("BLANK")
     if scale == 1 and zero == 2**31 and stored.dtype.itemsize == 4:
         unsigned = stored.astype(np.int32).view(np.uint32) ^ np.uint32(2**31)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,51 +128,107 @@ def coarse_shift(flux: FloatArray, error: FloatArray, template: Template, most: 
 def fit_window(
     flux: FloatArray, error: FloatArray, template: Template, window: Window, start: float = 0.0
 ) -> Shift | None:
-    """Fit strength, shift and a sloping floor to one window; None when nothing is there or it runs away.
+    """Fit strength, shift and a sloping floor to one window; see `fit_windows`."""
+    return fit_windows(flux, error, template, [window], start)[0]
 
-    The doubt is what independent errors of `UNKNOWN` in the strengths of the lines in and about the window do to the
-    shift, to first order: nothing for a single line, much for an unresolved blend.
+
+def fit_windows(
+    flux: FloatArray, error: FloatArray, template: Template, windows: list[Window], start: float = 0.0
+) -> list[Shift | None]:
+    """Fit strength, shift and a sloping floor to each window of a row; None when nothing is there or it runs away.
+
+    All windows take their Gauss-Newton steps together, six at most, each until its own step is below 1e-3 pixel. The
+    doubt is what independent errors of `UNKNOWN` in the strengths of the lines in and about the window do to the shift,
+    to first order: nothing for a single line, much for an unresolved blend.
     """
-    x = np.arange(window.low, window.high, dtype=np.float64)
-    data, noise = flux[window.low : window.high], error[window.low : window.high]
-    shift = start
+    if not windows:
+        return []
+    cut = _Cut(flux, error, template, windows, start)
+    shift = np.full(len(windows), start)
+    sound, moving = np.ones(len(windows), dtype=bool), np.ones(len(windows), dtype=bool)
+    last = cut.solved(shift)
     for _ in range(6):
-        solved = _linear(x, data, noise, template, shift)
-        if solved is None:
-            return None
-        step, scale, cov, row = solved
-        shift += float(np.clip(step, -0.5, 0.5))
-        if abs(shift - start) > 1.5 * template.widest():
-            return None
-        if abs(step) < 1e-3:
+        fresh = cut.solved(shift)
+        last = _Solved(
+            *(np.where(moving.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fresh, last, strict=True))
+        )
+        sound &= ~moving | fresh.sound
+        moving &= sound
+        shift = np.where(moving, shift + np.clip(fresh.step, -0.5, 0.5), shift)
+        sound &= np.abs(shift - start) <= 1.5 * template.widest()
+        moving &= sound & (np.abs(fresh.step) >= 1e-3)
+        if not moving.any():
             break
-    doubt = _doubt(x, noise, template, shift, scale, row)
-    return Shift(shift, float(np.sqrt(cov[1])), doubt, scale / float(np.sqrt(cov[0])))
+    doubt = cut.doubt(shift, last)
+    rows = zip(sound, shift, last.shift_var, doubt, last.scale / np.sqrt(last.scale_var), strict=True)
+    return [Shift(float(s), float(np.sqrt(v)), float(d), float(snr)) if ok else None for ok, s, v, d, snr in rows]
 
 
-def _linear(
-    x: FloatArray, data: FloatArray, noise: FloatArray, template: Template, shift: float
-) -> tuple[float, float, FloatArray, FloatArray] | None:
-    """Return the step in shift, the scale, variances of both, and the pseudo-inverse's row for the shift."""
-    model, slope = template.with_slope(x, shift)
-    ground = [np.ones_like(x), (x - x.mean()) / max(float(np.ptp(x)), 1.0)]
-    design = np.stack([model, slope, *ground], axis=1) / noise[:, None]
-    norm = np.sqrt(np.sum(design**2, axis=0)) + 1e-30
-    normal = (design / norm).T @ (design / norm)
-    if not np.all(np.isfinite(normal)) or abs(float(np.linalg.det(normal))) < 1e-10:
-        return None
-    inverse = np.linalg.inv(normal)
-    pseudo = (inverse @ (design / norm).T) / norm[:, None]
-    values = pseudo @ (data / noise)
-    scale = float(values[0])
-    if scale <= 0:
-        return None
-    variance = np.diag(inverse) / norm**2
-    return float(values[1] / scale), scale, np.array([variance[0], variance[1] / scale**2]), pseudo[1] / scale
+class _Solved(NamedTuple):
+    """One step of all windows: `sound` where there is a solution, the `step` in shift, the template's `scale`, the
+    variances of both, and the pseudo-inverse's `row` for the shift (windows, pixels).
+    """
+
+    sound: NDArray[np.bool_]
+    step: FloatArray
+    scale: FloatArray
+    scale_var: FloatArray
+    shift_var: FloatArray
+    row: FloatArray
 
 
-def _doubt(x: FloatArray, noise: FloatArray, template: Template, shift: float, scale: float, row: FloatArray) -> float:
-    near = np.flatnonzero((template.place > x[0] - 15.0) & (template.place < x[-1] + 15.0))
-    place = template.place[near] + shift
-    each = UNKNOWN * scale * template.strength[near] * template.shape(x[:, None] - place, place) / noise[:, None]
-    return float(np.sqrt(np.sum((row @ each) ** 2)))
+class _Cut:
+    """The pixels of all windows, padded to the longest, and the lines that reach each, padded likewise."""
+
+    def __init__(
+        self, flux: FloatArray, error: FloatArray, template: Template, windows: list[Window], start: float
+    ) -> None:
+        low, high = (np.array(ends)[:, None] for ends in zip(*((w.low, w.high) for w in windows), strict=True))
+        at = low + np.arange(int((high - low).max()))
+        inside, at = at < high, np.minimum(at, len(flux) - 1)
+        self.x, self.shape = at.astype(np.float64), template.shape
+        self.weight = np.where(inside, 1.0 / error[at], 0.0)
+        self.data = flux[at] * self.weight
+        centre = 0.5 * (low + high - 1)
+        self.ground = np.stack([np.ones_like(self.x), (self.x - centre) / np.maximum(high - low - 1, 1)], axis=2)
+        reach = int(np.ceil(3.0 * template.widest())) + 1
+        self.place, self.strength = _reaching(template, low - reach - start, high - 1 + reach - start)
+        beside = (self.place > low - 15.0) & (self.place < high - 1 + 15.0)
+        self.unknown = np.where(beside, UNKNOWN * self.strength, 0.0)
+
+    def solved(self, shift: FloatArray) -> _Solved:
+        """Return the linear solution about `shift` (windows,)."""
+        place = (self.place + shift[:, None])[:, :, None]
+        distance = self.x[:, None, :] - place
+        model = np.einsum("wl,wlp->wp", self.strength, self.shape(distance, place))
+        slope = np.einsum("wl,wlp->wp", self.strength, self.shape.slope_at(distance, place))
+        design = np.concatenate([model[:, :, None], slope[:, :, None], self.ground], axis=2) * self.weight[:, :, None]
+        norm = np.sqrt(np.sum(design**2, axis=1)) + 1e-30
+        design /= norm[:, None, :]
+        normal = np.swapaxes(design, 1, 2) @ design
+        sound = np.isfinite(normal).all(axis=(1, 2))
+        normal[~sound] = 0.0
+        sound &= np.abs(np.linalg.det(normal)) >= 1e-10
+        inverse = np.linalg.inv(np.where(sound[:, None, None], normal, np.eye(4)))
+        values = np.einsum("wij,wpj,wp->wi", inverse, design, self.data) / norm
+        sound &= values[:, 0] > 0
+        scale = np.where(sound, values[:, 0], 1.0)
+        row = np.einsum("wj,wpj->wp", inverse[:, 1], design) / (norm[:, 1] * scale)[:, None]
+        variance = np.einsum("wii->wi", inverse) / norm**2
+        return _Solved(sound, values[:, 1] / scale, scale, variance[:, 0], variance[:, 1] / scale**2, row)
+
+    def doubt(self, shift: FloatArray, solved: _Solved) -> FloatArray:
+        """Return the doubt of the shifts (windows,)."""
+        place = (self.place + shift[:, None])[:, :, None]
+        light = self.shape(self.x[:, None, :] - place, place)
+        each = solved.scale[:, None] * self.unknown * np.einsum("wp,wlp->wl", solved.row * self.weight, light)
+        return np.asarray(np.sqrt(np.sum(each**2, axis=1)))
+
+
+def _reaching(template: Template, low: NDArray[Any], high: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return place and strength (windows, lines) of the lines between `low` and `high` (windows, 1), padded by none."""
+    near = (template.place > low) & (template.place < high)
+    count = int(near.sum(axis=1).max(initial=1))
+    chosen = np.argsort(~near, axis=1, kind="stable")[:, :count]
+    held = np.take_along_axis(near, chosen, axis=1)
+    return np.where(held, template.place[chosen], low), np.where(held, template.strength[chosen], 0.0)

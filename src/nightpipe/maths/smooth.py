@@ -41,13 +41,16 @@ def penalised_spline(
 
 
 def _basis(n: int, knots: int) -> FloatArray:
-    from scipy.interpolate import BSpline
-
+    """Return the cubic B-splines on even knots at the points, (n, intervals + 3): four of them are not zero at each."""
     intervals = max(min(knots, n // 4), 1)
-    step = (n - 1) / intervals if n > 1 else 1.0
-    places = step * np.arange(-3, intervals + 4)
-    places[3], places[-4] = 0.0, max(n - 1.0, 1e-9)
-    return np.asarray(BSpline.design_matrix(np.arange(n, dtype=np.float64), places, 3).toarray())
+    at = np.arange(n) * (intervals / max(n - 1, 1))
+    first = np.minimum(at.astype(np.intp), intervals - 1)
+    f = at - first
+    pieces = ((1 - f) ** 3, (3 * f - 6) * f**2 + 4, ((3 - 3 * f) * f + 3) * f + 1, f**3)
+    basis = np.zeros((n, intervals + 3))
+    for k, piece in enumerate(pieces):
+        basis[np.arange(n), first + k] = piece / 6
+    return basis
 
 
 def _fit(basis: FloatArray, points: FloatArray, weight: FloatArray) -> Smooth:

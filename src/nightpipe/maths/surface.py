@@ -70,6 +70,11 @@ class Normal:
         """Return the diagonal as (n + 3, q)."""
         return self.band[:, 0].reshape(-1, self.q)
 
+    def plus(self, taken: Normal, rejected: Normal) -> Normal:
+        """Return the equations with some points taken in and others left out, on the same breaks."""
+        band = self.band + taken.band - rejected.band
+        return Normal(self.breaks, band, self.right + taken.right - rejected.right, self.q)
+
     def gradient(self, coef: FloatArray) -> FloatArray:
         """Return half the negative gradient of chi-square at `coef` (n + 3, q): how the data pull at each."""
         vector = coef.ravel()

@@ -137,16 +137,20 @@ def _sky_and_sources(
     run: Run, frame: Frame, partner: Frame | None, wave: WaveSolution, slit: TraceSet
 ) -> tuple[SkyModel, tuple[Source, ...]]:
     label = "standard" if frame.exposure is not None and frame.exposure.type is FrameType.STANDARD else "science"
-    sources, passes = (), 1
     if partner is not None:
         sky = run(NodSky, frame=frame, partner=partner, wave=wave, slit=slit)
         return sky, run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
-    while True:  # the first model is made before anyone knows where the objects are
-        sky = run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources)
+    sky = run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=())
+    found = run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
+    for _ in range(PASSES - 1):  # the first model was made before anyone knew where the objects are
+        sources, before = found, sky
+        sky = run(SubtractSky, frame=frame, wave=wave, slit=slit, sources=sources, before=before)
+        if sky is before:
+            break
         found = run(FindSources, label=label, frame=frame, sky=sky, wave=wave, slit=slit)
-        if _settled(sources, found) or passes == PASSES:
-            return sky, found
-        sources, passes = found, passes + 1
+        if _settled(sources, found):
+            break
+    return sky, found
 
 
 def _settled(before: tuple[Source, ...], after: tuple[Source, ...]) -> bool:

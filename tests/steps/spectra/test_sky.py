@@ -9,8 +9,10 @@ import pytest
 
 from builders.slit import Scene, Star, build, with_star
 from nightpipe.base.errors import BadFrameError
+from nightpipe.maths.poly import Poly1
 from nightpipe.model.flags import Flag
 from nightpipe.model.traces import TraceSet
+from nightpipe.steps.spectra.find import FindSources
 from nightpipe.steps.spectra.sky import NodSky, SubtractSky
 from nightpipe.steps.spectra.skyfit import first_breaks
 
@@ -150,3 +152,16 @@ def test_rows_beyond_the_slit_that_nobody_measured_do_not_bend_the_sky():
     pull = ((sky.model - built.truth.sky) / np.sqrt(sky.var))[10:-4, 5:-5]
     assert abs(pull.mean()) < 0.25
     assert np.sqrt(np.mean(pull**2)) < 1.25
+
+
+def test_a_model_that_knew_the_objects_already_is_kept():
+    built = build(with_star(2e5), seed=5)
+    first = subtract(built)
+    source = FindSources().run(frame=built.frame, sky=first, wave=built.wave, slit=built.slit)[0]
+    assert SubtractSky().run(built.frame, built.wave, built.slit, (source,), before=first) is first
+    trace = replace(source.trace, centre=Poly1(np.array([15.0]), source.trace.centre.domain))
+    elsewhere = (replace(source, y=15.0, trace=trace),)
+    again = SubtractSky().run(built.frame, built.wave, built.slit, elsewhere, before=first)
+    fresh = SubtractSky().run(built.frame, built.wave, built.slit, elsewhere)
+    assert not again.used[15].any()
+    assert np.abs((again.model - fresh.model) / np.sqrt(fresh.var))[INNER].max() < 0.2

@@ -12,7 +12,7 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.maths.lines import LineShape, shape_between
 from nightpipe.maths.robust import mad_std
 from nightpipe.maths.skyfield import Field, Points, fit_field
-from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_window, windows
+from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_windows, windows
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import LineList
 from nightpipe.model.traces import TraceSet
@@ -125,7 +125,7 @@ class _Scene:
         row, y = typical
         template = self.template(y)
         strong = windows(template, len(row.flux), most=12)
-        fits = [fit_window(row.flux, row.error, template, w) for w in strong]
+        fits = fit_windows(row.flux, row.error, template, strong)
         good = [f.shift for f in fits if f is not None and f.snr > 8 and abs(f.shift) < 1.0]
         if len(good) >= 3 and float(mad_std(good)) < 0.3:
             return float(np.median(good))
@@ -138,19 +138,21 @@ class _Scene:
             return []
         row, y = typical
         template = self.template(y)
-        found = []
-        for window in windows(template, len(row.flux)):
-            one = self._fit(row, template, window, start)
-            if one is not None and one.snr > least and one.error < 0.5:
-                found.append(Measurement(window, 0.5 * (window.low + window.high - 1) + one.shift, y, one))
-        return found
+        wanted = windows(template, len(row.flux))
+        return [
+            Measurement(window, 0.5 * (window.low + window.high - 1) + one.shift, y, one)
+            for window, one in zip(wanted, self._fits(row, template, wanted, start), strict=True)
+            if one is not None and one.snr > least and one.error < 0.5
+        ]
 
-    def _fit(self, row: Row, template: Template, window: Window, start: float) -> Shift | None:
+    def _fits(self, row: Row, template: Template, wanted: list[Window], start: float) -> list[Shift | None]:
+        """Return the shifts of the windows; None where one is not all usable, or shows nothing."""
         move = round(start)
-        moved = replace(window, low=window.low + move, high=window.high + move)
-        if moved.low < 0 or moved.high > len(row.flux) or not row.usable[moved.low : moved.high].all():
-            return None
-        return fit_window(row.flux, row.error, template, moved, start)
+        moved = [replace(window, low=window.low + move, high=window.high + move) for window in wanted]
+        held = [w.low >= 0 and w.high <= len(row.flux) and bool(row.usable[w.low : w.high].all()) for w in moved]
+        there = [window for window, ok in zip(moved, held, strict=True) if ok]
+        fits = iter(fit_windows(row.flux, row.error, template, there, start))
+        return [next(fits) if ok else None for ok in held]
 
     def labels(self, found: list[list[Measurement]], points: Points) -> list[float]:
         """Return the wavelengths of the lines that entered the fit."""
@@ -170,7 +172,7 @@ class _Scene:
             template = self.template(y)
             for line in wanted:
                 window = about(template, line, len(row.flux))
-                one = self._fit(row, template, window, start) if window is not None else None
+                one = self._fits(row, template, [window], start)[0] if window is not None else None
                 if window is None or one is None or one.snr < 5.0:
                     continue
                 x = 0.5 * (window.low + window.high - 1) + one.shift

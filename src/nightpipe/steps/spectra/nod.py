@@ -22,7 +22,7 @@ from nightpipe.steps.spectra.slitgrid import SlitGrid, noise_law, slit_grid
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-RULES = SkyRules(orders=(0, 1), spacing=1.0, splits=0, clip=4.5, iterations=4, significance=4.0)
+RULES = SkyRules(order=1, spacing=1.0, splits=0, clip=4.5, iterations=4, significance=4.0)
 """What is left in A - B has no sharp structure that the tilt could sample."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class SubtractSky(Step):
     the fit is bad and the tilt of the lines samples them.
     """
 
+    version: ClassVar[int] = 2
     order: int = parameter(2, "highest order of the polynomial along the slit", ge=0, le=5)
     spacing: float = parameter(1.0, "distance of the knots along the dispersion", unit="pixel", ge=0.5, le=20)
     splits: int = parameter(
@@ -46,32 +47,60 @@ class SubtractSky(Step):
     mask_threshold: float = parameter(4.0, "rows brighter than this above the sky are masked", unit="sigma", gt=1)
     margin: float = parameter(1.5, "width cut from both slit edges", unit="pixel", ge=0)
 
-    def run(self, frame: Frame, wave: WaveSolution, slit: TraceSet, sources: tuple[Source, ...]) -> SkyModel:
-        """Return the sky of all slits of the frame; pixels outside them get none."""
-        data = frame.data.astype(np.float64)
-        law = noise_law(frame)
+    def run(
+        self,
+        frame: Frame,
+        wave: WaveSolution,
+        slit: TraceSet,
+        sources: tuple[Source, ...],
+        before: SkyModel | None = None,
+    ) -> SkyModel:
+        """Return the sky of all slits of the frame; pixels outside them get none.
+
+        `before` is a model made without knowing the `sources`: where it used no pixel of theirs, it is returned as it
+        is, else it stands in for the first, rough fit.
+        """
         known = source_mask(sources, frame.shape, self.mask_width)
-        parts = [self._one(frame, data, law, known, slit_grid(wave, t, frame.shape), t) for t in slit.traces]
+        if before is not None and not (before.used & known).any():
+            return before
+        data, law = frame.data.astype(np.float64), noise_law(frame)
+        start = None if before is None else before.model.astype(np.float64)
+        parts = [self._one(frame, data, law, known, slit_grid(wave, t, frame.shape), t, start) for t in slit.traces]
         return _assembled(parts, frame.shape)
 
-    def _one(self, frame: Frame, data: Array, law: NoiseLaw, known: Mask, grid: SlitGrid, trace: Trace) -> _Part:
+    def _one(
+        self,
+        frame: Frame,
+        data: Array,
+        law: NoiseLaw,
+        known: Mask,
+        grid: SlitGrid,
+        trace: Trace,
+        start: Array | None,
+    ) -> _Part:
         """Fit one slit: roughly first, since objects show better once the sky is gone, then as well as it goes."""
-        rules = SkyRules((self.order,), self.spacing, self.splits, self.clip, self.iterations, self.significance)
-        rough = replace(rules, orders=(0, self.order), splits=0, iterations=3)
+        rules = SkyRules(self.order, self.spacing, self.splits, self.clip, self.iterations, self.significance)
         open_ = frame.good & grid.inside & _inner(grid, trace, frame.shape, self.margin)
         spectrum = column_medians(data, open_)
         model = np.broadcast_to(spectrum[None, :], data.shape)
         open_ &= ~dark_ends(data, np.sqrt(law.variance(model)), spectrum, open_)[:, None]
-        where, _ = self._sky_rows(open_, known, data - model, law, data)
-        fit = fit_sky(sky_pixels(data, law, grid, where, _start(data, where)), rough)
-        model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
+        model = start if start is not None else self._rough(data, law, grid, open_, known, model, rules)
         where, caveats = self._sky_rows(open_, known, data - model, law, model)
         pixels = sky_pixels(data, law, grid, where, model)
         fit = finished(pixels, fit_sky(pixels, rules), rules)
         used = np.zeros(frame.shape, dtype=bool)
-        used[where] = fit.used
+        used.T[where.T] = fit.used
         model = np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
         return _Part(model, covariance_modes(fit.surface, grid), used, fit, caveats)
+
+    def _rough(
+        self, data: Array, law: NoiseLaw, grid: SlitGrid, open_: Mask, known: Mask, model: Array, rules: SkyRules
+    ) -> Array:
+        """Return a rough model (ny, nx) of one slit's sky, from one of its columns' medians."""
+        where, _ = self._sky_rows(open_, known, data - model, law, data)
+        rough = replace(rules, splits=0, iterations=3)
+        fit = fit_sky(sky_pixels(data, law, grid, where, _start(data, where)), rough)
+        return np.where(grid.inside, fit.surface(grid.u, grid.v), 0.0)
 
     def _sky_rows(
         self, open_: Mask, known: Mask, residual: Array, law: NoiseLaw, light: Array

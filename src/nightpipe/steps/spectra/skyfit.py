@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ LEAST = 40
 
 @dataclass(frozen=True)
 class SkyRules:
-    """How to fit: `orders` along the slit in turn, knot `spacing` [pixel], its `splits`, `clip` [sigma], rounds."""
+    """How to fit: `order` along the slit, knot `spacing` [pixel], its `splits`, `clip` [sigma], rounds."""
 
-    orders: tuple[int, ...]
+    order: int
     spacing: float
     splits: int
     clip: float
@@ -40,7 +40,10 @@ class SkyRules:
 
 @dataclass(frozen=True)
 class SkyPixels:
-    """The pixels of one slit that may show sky, as flat arrays; `start` is a first guess of the sky."""
+    """The pixels of one slit that may show sky, as flat arrays, column after column; `start` is a first guess.
+
+    In that order neighbours in the arrays share knots, and the sums over them stay in the processor's nearest memory.
+    """
 
     u: Array
     v: Array
@@ -57,11 +60,16 @@ class SkyPixels:
 
 @dataclass(frozen=True)
 class SkyFit:
-    """The surface of the sky and which of the pixels (flat) made it; `sky` on them; `chi` is their scatter in sigma."""
+    """The surface of the sky and which of the pixels (flat) made it; `sky` on them; `chi` is their scatter in sigma.
+
+    `normal` holds the equations of the pixels used, `sigma` the errors that weighted them.
+    """
 
     surface: Surface
     used: Mask
     sky: Array
+    normal: Normal
+    sigma: Array
     chi: float = 1.0
 
 
@@ -70,7 +78,7 @@ def sky_pixels(data: Array, law: NoiseLaw, grid: SlitGrid, where: Mask, start: A
     if int(where.sum()) < LEAST:
         raise BadFrameError("pixels of sky in the slit", f"{int(where.sum())}", "check slit edges, mask and objects")
     parts = (grid.u, grid.v, data, start, law.floor, law.slope, law.flat)
-    return SkyPixels(*(np.broadcast_to(part, data.shape)[where] for part in parts))
+    return SkyPixels(*(np.broadcast_to(part, data.shape).T[where.T] for part in parts))
 
 
 def column_medians(data: Array, where: Mask) -> Array:
@@ -89,20 +97,20 @@ def column_medians(data: Array, where: Mask) -> Array:
 
 
 def fit_sky(pixels: SkyPixels, rules: SkyRules) -> SkyFit:
-    """Fit the sky, order after order, then with knots halved where that is needed; without its covariance."""
+    """Fit the sky with evenly spaced knots, then with knots halved where that is needed; without its covariance."""
     breaks = first_breaks(pixels.u, rules.spacing)
     interval = _intervals(pixels.u, breaks)
     everything = np.ones(len(pixels.u), dtype=bool)
     used = agreeing(pixels.counts - pixels.start, pixels.sigma(pixels.start), everything, interval, rules.clip + 1.5)
-    fit = SkyFit(Surface(breaks, np.zeros((len(breaks) + 2, 1))), used, pixels.start)
-    for order in rules.orders:
-        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, order, rules)
+    fit = _settle(pixels, breaks, interval, used, pixels.start, rules)
     for _ in range(rules.splits):
-        finer = split_breaks(pixels, fit)
-        if len(finer) == len(breaks):
+        split = badly_fitted(pixels, fit, interval)
+        if not split.any():
             break
-        breaks, interval = finer, _intervals(pixels.u, finer)
-        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules.orders[-1], rules)
+        middle = 0.5 * (breaks[1:] + breaks[:-1])
+        interval = interval + (np.cumsum(split) - split)[interval] + (split[interval] & (pixels.u >= middle[interval]))
+        breaks = np.sort(np.concatenate([breaks, middle[split]]))
+        fit = _settle(pixels, breaks, interval, fit.used, fit.sky, rules)
     return fit
 
 
@@ -119,30 +127,39 @@ def first_breaks(u: Array, spacing: float) -> Array:
 
 
 def _intervals(u: Array, breaks: Array) -> NDArray[np.intp]:
-    return np.clip(np.searchsorted(breaks, u, side="right") - 1, 0, len(breaks) - 2)
+    """Return the interval of each `u` among evenly spaced breaks."""
+    cell = ((u - breaks[0]) / (breaks[1] - breaks[0])).astype(np.intp)
+    return np.asarray(np.clip(cell, 0, len(breaks) - 2))
 
 
 def _settle(
-    pixels: SkyPixels, breaks: Array, interval: NDArray[np.intp], used: Mask, sky: Array, order: int, rules: SkyRules
+    pixels: SkyPixels, breaks: Array, interval: NDArray[np.intp], used: Mask, sky: Array, rules: SkyRules
 ) -> SkyFit:
-    """Iterate fit and rejection until the same pixels stay; `sky` is the model that gives the first weights."""
+    """Iterate fit and rejection until the same pixels stay; `sky` is the model that gives the weights.
+
+    The weights are kept meanwhile, so that each round reads only the pixels that were taken or rejected since the last.
+    """
     sigma = pixels.sigma(sky)
+    normal = normal_equations(pixels.u, pixels.v, pixels.counts, used / sigma**2, breaks, rules.order)
     for _ in range(rules.iterations):
-        normal = _normal(pixels, used, breaks, order, sigma)
         surface = solve_surface(normal, freedom(normal, rules.significance))
         sky = surface(pixels.u, pixels.v)
-        sigma = pixels.sigma(sky)
-        fresh = agreeing(pixels.counts - sky, sigma, used, interval, rules.clip)
-        changed = int(np.sum(fresh != used))
-        used = fresh
+        fresh = agreeing(pixels.counts - sky, pixels.sigma(sky), used, interval, rules.clip)
+        taken, rejected = (
+            _normal_of(pixels, ours & ~theirs, normal, sigma) for ours, theirs in ((fresh, used), (used, fresh))
+        )
+        normal, changed, used = normal.plus(taken, rejected), int(np.sum(fresh != used)), fresh
         if changed <= 3e-4 * len(used):
             break
-    return SkyFit(surface, used, sky)
+    return SkyFit(surface, used, sky, normal, sigma)
 
 
-def _normal(pixels: SkyPixels, used: Mask, breaks: Array, order: int, sigma: Array) -> Normal:
-    weight = used / sigma**2
-    return normal_equations(pixels.u, pixels.v, pixels.counts, weight, breaks, order)
+def _normal_of(pixels: SkyPixels, few: Mask, like: Normal, sigma: Array) -> Normal:
+    """Return the normal equations of a few of the pixels, with the breaks and order of others."""
+    at = np.flatnonzero(few)
+    return normal_equations(
+        pixels.u[at], pixels.v[at], pixels.counts[at], 1.0 / sigma[at] ** 2, like.breaks, like.q - 1
+    )
 
 
 def freedom(normal: Normal, significance: float) -> Array:
@@ -191,17 +208,17 @@ def local_scale(pull: Array, used: Mask, interval: NDArray[np.intp]) -> Array:
     return np.where(scale > 1.25 + 3.6 / np.sqrt(count), scale, 1.0)
 
 
-def split_breaks(pixels: SkyPixels, fit: SkyFit) -> Array:
-    """Return the breaks with those intervals halved where residuals hang together and both halves hold pixels enough.
+def badly_fitted(pixels: SkyPixels, fit: SkyFit, interval: NDArray[np.intp]) -> Mask:
+    """Return the intervals to halve: those where residuals hang together and both halves hold pixels enough.
 
     The residuals are averaged in quarters of each interval: a smooth misfit adds up there long before it shows in the
     chi-square of the pixels.
     """
     breaks = fit.surface.breaks
     n = len(breaks) - 1
-    pull = (pixels.counts - fit.sky) / pixels.sigma(fit.sky) * fit.used
-    quarters = np.interp(np.arange(4 * n + 1) / 4, np.arange(n + 1), breaks)
-    place = _intervals(pixels.u, quarters)
+    pull = (pixels.counts - fit.sky) / fit.sigma * fit.used
+    within = (pixels.u - breaks[interval]) * (4.0 / np.diff(breaks))[interval]
+    place = 4 * interval + np.clip(within.astype(np.intp), 0, 3)
     count = np.bincount(place[fit.used], minlength=4 * n)
     total = np.bincount(place, weights=pull, minlength=4 * n)
     square = (total**2 / np.maximum(count, 1)).reshape(n, 4).sum(axis=1)
@@ -211,16 +228,13 @@ def split_breaks(pixels: SkyPixels, fit: SkyFit) -> Array:
     bad[:-1] |= bad[1:].copy()
     halves = count.reshape(n, 2, 2).sum(axis=2).min(axis=1)
     supported = halves >= np.maximum(8, 4 * fit.surface.coef.shape[1])
-    fresh = 0.5 * (breaks[1:] + breaks[:-1])[bad & supported]
-    return np.sort(np.concatenate([breaks, fresh]))
+    return np.asarray(bad & supported)
 
 
 def finished(pixels: SkyPixels, fit: SkyFit, rules: SkyRules) -> SkyFit:
-    """Fit once more with the covariance, and measure the scatter of what was used."""
-    breaks, order = fit.surface.breaks, fit.surface.coef.shape[1] - 1
-    normal = _normal(pixels, fit.used, breaks, order, pixels.sigma(fit.sky))
-    surface = solve_surface(normal, freedom(normal, rules.significance), covariance=True)
+    """Solve once more, for the pixels that were used at last and with the covariance, and measure their scatter."""
+    surface = solve_surface(fit.normal, freedom(fit.normal, rules.significance), covariance=True)
     sky = surface(pixels.u, pixels.v)
     pull = ((pixels.counts - sky) / pixels.sigma(sky))[fit.used]
-    dof = max(len(pull) - len(breaks) - 2, 1)
-    return SkyFit(surface, fit.used, sky, float(np.sqrt(np.sum(pull**2) / dof)))
+    dof = max(len(pull) - len(surface.breaks) - 2, 1)
+    return replace(fit, surface=surface, sky=sky, chi=float(np.sqrt(np.sum(pull**2) / dof)))
