@@ -41,6 +41,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "Identify": "spectra.wavecal",
         "MapWavelength": "spectra.wavemap",
         "Detect": "imaging.detect",
+        "StackImages": "imaging.stack",
         "Barycentre": "post.barycentre",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",
