@@ -44,8 +44,8 @@ def stack_tile(values: ArrayLike, var: ArrayLike, bits: ArrayLike, rules: Rules)
     """Return the clipped weighted mean of `values` (n, ny, nx) with variances; `bits` are 0 where a value is good.
 
     Beside the expected variance the scale is never below that of the scatter (MAD, from five values on). Of two
-    or four values the lower middle one is the reference: cosmic rays only add. Values beside a rejected one are rejected at half the
-    limit: the skirts of a cosmic ray. Where nothing is left the value is 0 and the bits say why.
+    or four values the lower middle one is the reference: cosmic rays only add. Values beside a rejected one are
+    rejected at half the limit: the skirts of a cosmic ray. Where nothing is left the value is 0 and the bits say why.
     """
     cube, noise, flags = float32(values), float32(var), plain(bits, np.uint32)
     shape = cube.shape[1:]

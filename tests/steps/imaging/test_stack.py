@@ -81,7 +81,7 @@ def test_fluxes_are_true_on_other_pixels(scale):
 
 
 def test_cosmic_rays_are_rejected_and_cores_are_not():
-    frames, solved, stars = scene(2, cosmics=60)
+    frames, solved, stars = scene(2, cosmics=20)
     stack = stacked(frames, solved)
     x, y = stack.wcs.to_pixel(stars.ra, stars.dec)
     counts = stack.count[np.round(y).astype(int), np.round(x).astype(int)]
@@ -89,13 +89,13 @@ def test_cosmic_rays_are_rejected_and_cores_are_not():
     clean = stacked(*scene(2)[:2])
     sky = (stack.count >= 3) & (clean.count >= 3)
     chi = (stack.data / np.sqrt(np.where(stack.var > 0, stack.var, 1)))[sky & (clean.data < 3 * np.sqrt(clean.var))]
-    assert (chi > 7).sum() <= 6  # two hits of three frames cannot be told from light
+    assert (chi > 7).sum() <= 6  # three hits of five cannot be told from light
     dirty = stacked(frames, solved, StackImages(clip=0))
-    assert (dirty.data > 8 * np.sqrt(dirty.var)).sum() > (stack.data > 8 * np.sqrt(stack.var)).sum() + 200
+    assert (dirty.data > 8 * np.sqrt(dirty.var)).sum() > (stack.data > 8 * np.sqrt(stack.var)).sum() + 100
 
 
 def test_order_of_frames_does_not_matter():
-    frames, solved, _ = scene(2, cosmics=60)
+    frames, solved, _ = scene(2, cosmics=20)
     grid = common_grid(solved, [SHAPE] * len(FWHM))
     one, zps = stacked(frames, solved, grid=grid), [field.zeropoint(25 + 2.5 * np.log10(clear)) for clear in CLEAR]
     two = stacked(frames[::-1], solved[::-1], grid=grid, zeropoints=zps[::-1],
