@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +45,25 @@ class StarCatalogue:
         years = epoch - self.epoch
         ra = self.ra + years * self.pm_ra / np.cos(np.radians(self.dec)) / 3.6e6
         return np.mod(ra, 360.0), self.dec + years * self.pm_dec / 3.6e6
+
+    def brightness(self, band: str = "") -> FloatArray:
+        """Return magnitudes (n,) by which to order the stars: `band`, else the one that most have; inf where none."""
+        if not self.mags:
+            return np.zeros(self.ra.size)
+        most = max(self.mags, key=lambda name: int(np.isfinite(self.mags[name]).sum()))
+        values = self.mags.get(band, self.mags[most])
+        return np.where(np.isfinite(values), values, np.inf)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> StarCatalogue:
+        """Return the stars of these `rows`; the cone stays."""
+        return replace(
+            self,
+            ra=self.ra[rows],
+            dec=self.dec[rows],
+            pm_ra=self.pm_ra[rows],
+            pm_dec=self.pm_dec[rows],
+            error=self.error[rows],
+            mags={band: values[rows] for band, values in self.mags.items()},
+            mag_errors={band: values[rows] for band, values in self.mag_errors.items()},
+            extended=None if self.extended is None else self.extended[rows],
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +66,10 @@ class Wcs:
         """Return the position angle [deg, north through east] of the image's +y axis."""
         return float(np.degrees(np.arctan2(self.cd[0][1], self.cd[1][1])))
 
+    def moved(self, ra: float, dec: float) -> Wcs:
+        """Return the same orientation, scale and distortion with the reference pixel at another place [deg]."""
+        return replace(self, crval=(float(ra) % 360.0, float(dec)))
+
     def _distortion(self, u: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
         if not self.a.size:
             return np.zeros_like(u), np.zeros_like(v)
@@ -83,10 +87,10 @@ class Astrometry:
     """A plate solution and why it may be believed.
 
     `method` is the rung that found it (``"header"``, ``"offset"``, ``"quads"``, ``"blind"``, ``"neighbour"``,
-    ``"joint"``); `matches` stars pair with the catalogue `catalogue` within a scatter of `rms` [arcsec, per axis, ra
-    cos dec and dec], `error` [arcsec] is that of the frame's centre. `shift` [arcsec] is how far the centre lies from
-    the header's pointing, `log_odds` the natural logarithm of the odds against a chance match. `pairs` (n, 6) holds x,
-    y, catalogue ra, dec, and the residuals [arcsec] of the stars used.
+    ``"joint"``, ``"relative"``); `matches` stars pair with the catalogue `catalogue` within a scatter of `rms`
+    [arcsec, per axis, ra cos dec and dec], `error` [arcsec] is that of the frame's centre. `shift` [arcsec] is how far
+    the centre lies from the header's pointing, `log_odds` the natural logarithm of the odds against a chance match,
+    after what was tried. `pairs` (n, 6) holds x, y, catalogue ra, dec, and the residuals [arcsec] of the stars used.
     """
 
     wcs: Wcs
@@ -99,4 +103,23 @@ class Astrometry:
     shift: float
     log_odds: float
     pairs: FloatArray
+    caveats: tuple[Caveat, ...] = ()
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The dithers of one field brought together: a solution for each frame, in the frames' order.
+
+    `rms` (2,) [arcsec] is the scatter of single positions about their stars' means, along ra cos dec and dec;
+    `catalogue_rms` that of the means about the catalogue, nan without one. `shifts` (n, 2) [pixel] are where the first
+    frame's centre lies in each frame, less the centre itself; `stars` (n,) were used. `left_out` names frames (by
+    number) that could not be brought in, and why: their solution is None.
+    """
+
+    solutions: tuple[Astrometry | None, ...]
+    shifts: FloatArray
+    rms: tuple[float, float]
+    catalogue_rms: tuple[float, float]
+    stars: tuple[int, ...]
+    left_out: tuple[tuple[int, str], ...] = ()
     caveats: tuple[Caveat, ...] = ()

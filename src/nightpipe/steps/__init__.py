@@ -42,6 +42,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "MapWavelength": "spectra.wavemap",
         "Detect": "imaging.detect",
         "StackImages": "imaging.stack",
+        "SolveAstrometry": "imaging.solve",
+        "AlignFrames": "imaging.align",
         "Barycentre": "post.barycentre",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",
