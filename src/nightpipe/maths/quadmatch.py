@@ -23,7 +23,7 @@ class Depth:
     tolerance: float
 
 
-DEPTHS = (Depth(22, 3, 7, 0.010), Depth(32, 5, 8, 0.012), Depth(40, 8, 8, 0.015))
+DEPTHS = (Depth(22, 3, 7, 0.010), Depth(30, 5, 8, 0.010))
 JUDGES = 60
 """Stars of the image that judge a pose."""
 REFERENCES = 14
@@ -72,6 +72,7 @@ def poses(
     quads then are of a size that fits the field. Poses that are the same twice are given once.
     """
     field = picture.side * scale
+    plane = _brightest(plane, field)
     order, turn = rounds(plane.x, plane.y, plane.faintness, field / 3)
     few, many = order[turn < depth.catalogue], order[turn < REFERENCES]
     if few.size < 4 or picture.x.size < 4:
@@ -83,6 +84,18 @@ def poses(
     pose = similarities(x[table.stars[row]], y[table.stars[row]], cx[stars], cy[stars], table.parity[row])
     odds = _judged(pose, picture, plane, many, table.stars[row], field)
     return _distinct(pose, odds, picture, field, most)
+
+
+def _brightest(plane: Plane, field: float) -> Plane:
+    """Return the stars that may be among the first of their cells: a few times as many as there is room for."""
+    if not plane.x.size:
+        return plane
+    cells = (np.ptp(plane.x) / (field / 3) + 1) * (np.ptp(plane.y) / (field / 3) + 1)
+    most = int(4 * REFERENCES * cells) + 100
+    if plane.x.size <= most:
+        return plane
+    keep = np.argpartition(plane.faintness, most)[:most]
+    return Plane(plane.x[keep], plane.y[keep], plane.faintness[keep])
 
 
 def similarities(

@@ -19,6 +19,8 @@ from nightpipe.steps.imaging.starfield import References, StarField, in_frame
 FloatArray = NDArray[np.float64]
 PATCH = 4.0
 """Radius [deg] of the planes on which a wide catalogue is searched: shapes are true to 0.25% up to their edge."""
+LEAST = 2.0
+"""Log odds of a pose, its own four stars not counted, below which it is not worth a fit."""
 SCALES = tuple(0.05 * 1.3**k for k in range(24))
 """Scales [arcsec/pixel] that are tried where none is known."""
 
@@ -75,7 +77,7 @@ def by_quads(
                 best = poses(picture, table, plane, arcsec / 3600, spread, depth=depth)
                 found += [(odds, centre, pose, space) for odds, pose in zip(best.odds, best.pose, strict=True)]
         found.sort(key=lambda one: -one[0])
-        for _, centre, pose, space in found[:12]:
+        for _, centre, pose, space in [one for one in found[:12] if one[0] > LEAST]:
             yield Guess(posed(pose, centre, stars), max(3.0, 0.007 * stars.side), space)
 
 

@@ -19,7 +19,9 @@ Ints = NDArray[np.int64]
 TERMS = {1: 3, 2: 6, 3: 10, 4: 15, 5: 21}
 """Terms per axis of each order of distortion."""
 AFFINE_STARS = 6
-SIP_STARS = 3.0
+SURE_STARS = 20
+"""Stars from which on the shape of the pixels is fitted in any case."""
+SIP_STARS = 2.5
 """Stars per term that a distortion needs."""
 
 
@@ -159,10 +161,12 @@ def _finished(
 def _fitted(
     wcs: Wcs, stars: StarField, near: References, i: Ints, j: Ints, *, order: int, turned: bool
 ) -> tuple[Wcs, Ints, Ints, FloatArray, float, int]:
+    if i.size < SURE_STARS:
+        turn = not turned or i.size >= AFFINE_STARS
+        moved, residual = rigid(wcs, stars.x[i], stars.y[i], near.ra[j], near.dec[j], turn=turn)
+        unseen = float(np.median(np.hypot(*residual) / (1 - _leverage(stars.x[i], stars.y[i], turn=turn))))
     if i.size < AFFINE_STARS:
-        moved, residual = rigid(wcs, stars.x[i], stars.y[i], near.ra[j], near.dec[j], turn=not turned)
-        freedom = 2 * i.size - (2 if turned else 4)
-        scatter = math.sqrt(float(np.sum(residual**2)) / freedom)
+        scatter = math.sqrt(float(np.sum(residual**2)) / (2 * i.size - (4 if turn else 2)))
         return moved, i, j, residual, scatter / math.sqrt(i.size), 0
     error = np.hypot(stars.error[i] * wcs.scale, near.error[j])
     degrees = [k for k in range(1, order + 1) if k == 1 or i.size >= SIP_STARS * TERMS[k]]
@@ -176,7 +180,17 @@ def _fitted(
         chosen -= 1
     plate = plates[chosen]
     kept = plate.keep
+    if i.size < SURE_STARS and unseen < 1.05 * float(np.median(plate.press)):
+        scatter = math.sqrt(float(np.mean(residual**2)))
+        return moved, i, j, residual, scatter / math.sqrt(i.size), 0
     return as_wcs(plate), i[kept], j[kept], plate.residual[:, kept], plate.error, chosen
+
+
+def _leverage(x: FloatArray, y: FloatArray, *, turn: bool) -> FloatArray:
+    """Return how much of its own place each star (n,) tells a shift, or with `turn` a similarity, at most 0.99."""
+    away = (x - x.mean()) ** 2 + (y - y.mean()) ** 2
+    share = 1.0 / x.size + (away / max(float(away.sum()), 1e-12) if turn else 0.0)
+    return np.minimum(np.full(x.size, share), 0.99)
 
 
 def _sane(wcs: Wcs, stars: StarField) -> bool:

@@ -211,9 +211,9 @@ class _Climb:
         return None, why
 
     def _blind(self, wide: References | None) -> tuple[Settled | None, str]:
-        why = "no catalogue"
+        why = "no catalogue wider than what was searched"
         for near in (self.catalogue, wide):
-            if near is None or not len(near):
+            if near is None or not self._beyond(near):
                 continue
             field = self._field(self.known.scale) if self.known.scale else 0.5
             patches, area = patches_of(near, field)
@@ -221,6 +221,13 @@ class _Climb:
             if found is not None:
                 return found, ""
         return None, why
+
+    def _beyond(self, near: References) -> bool:
+        """Tell whether reference stars lie where the rung of quads does not look."""
+        if self.known.pointing is None or not len(near):
+            return len(near) > 0
+        reach = self.step.search + 2 * self._field(self.known.scale or 1.0)
+        return bool(np.any(separation(near.ra, near.dec, *self.known.pointing) > reach + 0.5))
 
     def _hunt(self) -> Hunt:
         return Hunt(self.known.scale, self.step.scale_error, self.step.parity)

@@ -57,8 +57,12 @@ class StarField:
         return Picture(self.x - self.centre[0], self.y - self.centre[1], self.side)
 
 
-def star_field(sources: Sources, shape: tuple[int, int]) -> StarField:
-    """Return the stars among the `sources`: no cosmic rays, and nothing extended as long as stars abound."""
+MOST = 4000
+"""Stars of an image that are looked at: more would not make a solution better."""
+
+
+def star_field(sources: Sources, shape: tuple[int, int], most: int = MOST) -> StarField:
+    """Return up to `most` stars of the `sources`: no cosmic rays, and nothing extended as long as stars abound."""
     good = np.isfinite(sources.x) & np.isfinite(sources.y) & np.isfinite(sources.flux) & (sources.flux > 0)
     fwhm = sources.columns.get("fwhm")
     if fwhm is not None and good.any():
@@ -67,7 +71,7 @@ def star_field(sources: Sources, shape: tuple[int, int]) -> StarField:
     good = stellar if stellar.sum() >= 12 else good
     row = np.flatnonzero(good)
     order, _ = rounds(sources.x[row], sources.y[row], -sources.flux[row], max(max(shape) / 4, 1.0))
-    row = row[order]
+    row = row[order[:most]]
     error = np.hypot(sources.x_error[row], sources.y_error[row]) / np.sqrt(2)
     sound = sources.quality[row] & (EDGE | SATURATED | MASKED) == 0
     return StarField(sources.x[row], sources.y[row], np.nan_to_num(error, posinf=0), sound, shape)
@@ -106,7 +110,7 @@ class References:
 def references(catalogue: StarCatalogue, epoch: float, band: str = "") -> References:
     """Return the catalogue's stars moved to `epoch` [Julian year], the brightest in `band` first."""
     ra, dec = catalogue.at(epoch)
-    order = np.argsort(catalogue.brightness(band), kind="stable")
+    order = np.argsort(catalogue.brightness(band))
     order = order[np.isfinite(ra[order]) & np.isfinite(dec[order])]
     return References(ra[order], dec[order], np.nan_to_num(catalogue.error[order]), catalogue.name)
 
