@@ -1,1 +1,1 @@
-"""Steps on images of the sky: sources, the point-spread function, photometry."""
+"""Steps on images of the sky: sources, the point-spread function, photometry, astrometry, stacks."""
