@@ -96,12 +96,13 @@ def plan(
 
     request = Request(out, tuple(objects or ()), settings, tuple(assignments or ()), quick=quick)
     night, made = planned(BOOK, raw, request)
-    print_plan(night, made)
-    if plan_file is not None:
+    if plan_file is not None:  # the files first: a pager that is closed ends the printing
         plan_file.write_text(table_text(night, made), encoding="utf-8")
-        typer.echo(f"\n{plan_file}: edit it, then nightpipe reduce ... --plan {plan_file}")
     if json_file is not None:
         made.write(json_file)
+    print_plan(night, made)
+    if plan_file is not None:
+        typer.echo(f"\n{plan_file}: edit it, then nightpipe reduce ... --plan {plan_file}")
 
 
 def recipe(
