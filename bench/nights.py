@@ -16,6 +16,8 @@ NIGHTS = {
     "kast-blue-2015": "PypeIt 134 s 1.44 GB",
     "sprat-2018": "",
 }
+TARGETS = {"alfosc-grism4-2020": (15.0, 0.6), "kast-blue-2015": (134.0 / 5, 1.44)}
+"""User CPU seconds and memory [GB] to stay below."""
 CODE = """
 import sys, nightpipe
 nightpipe.reduce(sys.argv[1], out=sys.argv[2], workers=1, figures=False)
@@ -33,6 +35,14 @@ def measured(raw: Path) -> tuple[float, float, dict]:
     return after.ru_utime - before.ru_utime, after.ru_maxrss / 1e6, summary
 
 
+def _verdict(name: str, seconds: float, memory: float) -> str:
+    """Return the target and whether it was met, for the nights that have one."""
+    if name not in TARGETS:
+        return ""
+    most, room = TARGETS[name]
+    return f", target {most:.1f} s {room:.2f} GB {'met' if seconds <= most and memory <= room else 'MISSED'}"
+
+
 def main() -> None:
     from nightpipe import kernels
 
@@ -43,7 +53,8 @@ def main() -> None:
             print(f"{name}: absent, set NIGHTPIPE_SHARED")
             continue
         seconds, memory, summary = measured(raw)
-        print(f"{name}: {seconds:.1f} s user, {memory:.2f} GB, {summary['status']}   {others}")
+        verdict = _verdict(name, seconds, memory)
+        print(f"{name}: {seconds:.1f} s user, {memory:.2f} GB, {summary['status']}{verdict}   {others}")
         for target in summary["targets"]:
             kept = {key: value for key, value in target["metrics"].items() if isinstance(value, (int, float))}
             print("   ", target["name"], {key: round(value, 4) for key, value in kept.items()})
