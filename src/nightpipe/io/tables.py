@@ -49,3 +49,17 @@ def rows(path: Path) -> tuple[tuple[str, ...], ...]:
     """Return the words of a table, line by line, comments left out."""
     text = path.read_text(encoding="utf-8").splitlines()
     return tuple(tuple(line.split()) for line in text if line.strip() and not line.startswith("#"))
+
+
+def named_columns(path: Path) -> dict[str, FloatArray]:
+    """Return the numbers of a user's table (ECSV, CSV, FITS or words in columns with a line of names), by column name.
+
+    Raises `ReferenceMissingError` where there is no such file.
+    """
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise ReferenceMissingError("a table with named columns", str(path), "give the path of one")
+    table = Table.read(path, format="fits" if path.suffix in (".fits", ".fit") else "ascii")
+    numbers = [name for name in table.colnames if table[name].dtype.kind in "fiu"]
+    return {name: np.asarray(table[name], dtype=np.float64) for name in numbers}

@@ -21,6 +21,8 @@ from nightpipe.simulate.detector import expose
 from nightpipe.simulate.dialects import dialect
 from nightpipe.simulate.dialects.base import Cards, Dialect, Layout
 from nightpipe.simulate.exposures import light_of
+from nightpipe.simulate.imaging.camera import known_imagers
+from nightpipe.simulate.imaging.night import is_imager, write_imaging_night
 from nightpipe.simulate.rig import Rig, build, stream
 from nightpipe.simulate.schedule import Fault, NightOptions, Shot, probe, schedule
 
@@ -30,9 +32,12 @@ def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) ->
 
     The truth lies beside and not within, so that a reduction of `out` finds raw frames only.
 
-    `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written. `options` are the
-    fields of `NightOptions`. Raises `ConfigError` for an unknown instrument or option.
+    `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written, or an imager.
+    `options` are the fields of `NightOptions`, or of `imaging.schedule.ImagingOptions`.
+    Raises `ConfigError` for an unknown instrument or option.
     """
+    if is_imager(instrument):
+        return write_imaging_night(instrument, out, seed=seed, **options)
     asked = checked(options)
     out = out.resolve()
     folder = out.with_name(f"{out.name}-truth")
@@ -63,7 +68,8 @@ def arms(instrument: str) -> tuple[str, ...]:
     name = instrument.casefold().replace("-", "_")
     found = tuple(arm for arm in known_benches() if arm in (name, f"{name}_blue", f"{name}_red"))
     if not found:
-        raise ConfigError("an instrument that can be simulated", instrument, f"one of {', '.join(known_benches())}")
+        known = ", ".join((*known_benches(), *known_imagers()))
+        raise ConfigError("an instrument that can be simulated", instrument, f"one of {known}")
     return found
 
 

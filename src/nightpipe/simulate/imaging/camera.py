@@ -1,0 +1,132 @@
+"""What the simulator knows of each camera: geometry, detector, filters; the true values, not those of the headers."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nightpipe.base.errors import ConfigError
+
+Box = tuple[int, int, int, int]
+"""x0, x1, y0, y1 of an array as read: zero-based, half open."""
+
+
+class _Known(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Filter(_Known):
+    """One filter in one camera.
+
+    `band` of the standard system, `wave` [A]; `zero` the magnitude that gives 1 electron/s outside the air; `sky` its
+    brightness [mag/arcsec2]; `extinction` [mag/airmass] for a star of g-i = 1, `second` what g-i adds to it; `colour`
+    and `bend`: natural magnitude = standard + colour (g-i - 1) + bend (g-i - 1)^2; `fringe` the strength of fringes
+    over the sky, `drift` the relative rms of the sky from frame to frame.
+    """
+
+    band: str
+    wave: float
+    zero: float
+    sky: float
+    extinction: float
+    second: float = 0.0
+    colour: float = 0.0
+    bend: float = 0.0
+    fringe: float = 0.0
+    drift: float = 0.01
+    exptime: float = 60.0
+    header: str = ""
+
+
+class Patch(_Known):
+    """A part `box` of the array as read behind one of `filters` (one a frame)."""
+
+    box: Box
+    filters: tuple[str, ...]
+
+
+class Camera(_Known):
+    """One detector.
+
+    `shape` (ny, nx) of the array as read, `light` the box that sees the sky, `overscan` boxes that do not. `scale`
+    [arcsec/pixel], `rotation` [deg] position angle of +y, `parity` -1 as on the sky, +1 mirrored; `barrel` the cubic
+    distortion [1/rad^2] (r' = r (1 + barrel r^2)), `offset` (east, north) [arcsec] of the array's centre from the
+    pointing. `gain`
+    [e-/adu] and `noise` [e-] are true, `header_gain`, `header_noise` what is written. `full_well` [e-], `ceiling` and
+    `pedestal` [adu], `dark` [e-/s/pixel], `nonlinear` lost fraction at full well, `persist` the share of a saturated
+    pixel's charge in the next frame.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    light: Box
+    overscan: tuple[Box, ...] = ()
+    patches: tuple[Patch, ...]
+    scale: float
+    rotation: float = 0.0
+    parity: int = -1
+    barrel: float = 0.0
+    offset: tuple[float, float] = (0.0, 0.0)
+    gain: float
+    noise: float
+    header_gain: float | None = None
+    header_noise: float | None = None
+    pedestal: float = 1000.0
+    full_well: float = 1e5
+    ceiling: int = 65535
+    dark: float = 0.001
+    pixel: float = 15.0
+    thickness: float = 16.0
+    nonlinear: float = 0.015
+    persist: float = 0.0
+    infrared: bool = False
+    prnu: float = 0.006
+    bad_columns: int = 2
+    hot: float = 2e-4
+    dust: int = 25
+
+
+class Observatory(_Known):
+    """An instrument: its cameras and filters, where it stands, and how a night with it goes.
+
+    `calibrations` are the kinds it takes (bias, dark, skyflat, domeflat); `mirror` [m]; `field` [arcsec] and `coma` as
+    in `psf.Blur`; `seeing` [arcsec]; `start` the time of the first science frame; `dark_exptime` [s].
+    """
+
+    name: str
+    site: str
+    longitude: float
+    latitude: float
+    mirror: float
+    seeing: float
+    field: float = 0.2
+    coma: float = 0.15
+    aureole: float = 0.02
+    start: str
+    centre: tuple[float, float]
+    dither: float = 20.0
+    pointing_error: float = 5.0
+    calibrations: tuple[str, ...]
+    flat_exptime: float = 10.0
+    dark_exptime: float = 0.0
+    overhead: float = 20.0
+    filters: dict[str, Filter]
+    cameras: tuple[Camera, ...] = Field(min_length=1)
+
+
+def known_imagers() -> tuple[str, ...]:
+    """Return the names that `observatory` accepts."""
+    folder = files("nightpipe.simulate").joinpath("data", "imaging")
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+@cache
+def observatory(name: str) -> Observatory:
+    """Return what is known of an imager (``ratir``, ``alfosc-imaging``, ...); ConfigError lists those there are."""
+    if name not in known_imagers():
+        raise ConfigError("an imager that can be simulated", name, f"one of {', '.join(known_imagers())}")
+    text = files("nightpipe.simulate").joinpath("data", "imaging", f"{name}.toml").read_text(encoding="utf-8")
+    return Observatory.model_validate({**tomllib.loads(text), "name": name})
