@@ -16,7 +16,9 @@ data = typer.Typer(
 
 
 def simulate(
-    instrument: Annotated[str, typer.Argument(help="An instrument, or one arm of it: alfosc, dbsp, kast_blue, ratir, lmi ...")],
+    instrument: Annotated[
+        str, typer.Argument(help="An instrument, or one arm of it: alfosc, dbsp, kast_blue, ratir, lmi ...")
+    ],
     *,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the raw night; the truth goes into OUT-truth beside it.")

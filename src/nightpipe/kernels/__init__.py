@@ -8,7 +8,19 @@ from __future__ import annotations
 import importlib
 import time
 
-MODULES = ("asterisms", "combine", "cosmics", "fits", "moments", "resample", "splines", "stacking", "stamps", "sums", "warp")
+MODULES = (
+    "asterisms",
+    "combine",
+    "cosmics",
+    "fits",
+    "moments",
+    "resample",
+    "splines",
+    "stacking",
+    "stamps",
+    "sums",
+    "warp",
+)
 """The modules that hold compiled functions; each has a `rehearse` that calls all of them on a few pixels."""
 
 
