@@ -59,19 +59,14 @@ def optical_depth(height: float) -> OpticalDepth:
     Without it, those of the package's bands at 2000 m, scaled in oxygen; `OpticalDepth.exact` tells.
     """
     try:
-        sections = _sections()
+        return _above(str(download.local(SET) / FILE), height)
     except ReferenceMissingError:
         return bands(height)
-    return depth_above(sections, height)
 
 
 @cache
-def _loaded(path: str) -> CrossSections:
-    return codec.load(path)
-
-
-def _sections() -> CrossSections:
-    return _loaded(str(download.local(SET) / FILE))
+def _above(path: str, height: float) -> OpticalDepth:
+    return depth_above(codec.load(path), height)
 
 
 def bands(height: float) -> OpticalDepth:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,8 @@ UNIT = 1e-26
 SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 REACH = 4.0
 """The line-spread function is followed to so many sigma."""
+WIDER = 1.15
+"""Widths that differ by no more are mixed from two."""
 
 
 @dataclass(frozen=True)
@@ -207,44 +208,37 @@ def _mean(depth: OpticalDepth, optical: FloatArray) -> FloatArray:
 
 
 def thinned(depth: OpticalDepth, low: float, high: float) -> OpticalDepth:
-    """Return the part of the table between two wavelengths [Angstrom]."""
+    """Return the part of the table between two wavelengths [Angstrom]; values that are alike become a single row."""
     keep = slice(*np.searchsorted(depth.wave, [low, high]))
-    return OpticalDepth(
-        depth.wave[keep], depth.weight, depth.oxygen[:, keep], depth.water[:, keep], depth.exact, depth.source
-    )
+    parts = [_single(table[:, keep]) for table in (depth.oxygen, depth.water)]
+    return OpticalDepth(depth.wave[keep], depth.weight, parts[0], parts[1], depth.exact, depth.source)
 
 
-def blur(fine: FloatArray, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> Any:
-    """Return the sparse matrix (n, m) that takes values on the even grid `fine` (m,) to pixels at `wave` (n,).
+def _single(values: FloatArray) -> FloatArray:
+    return values[:1] if len(values) > 1 and np.array_equal(values[0], values[-1]) else values
 
-    A pixel averages over its `width` [Angstrom] what a Gaussian line-spread function of `fwhm` [Angstrom, (n,)] lets
-    in. `fwhm` is that of a line as it appears, pixel included; bins of the grid are taken as boxes. Rows sum to one;
-    those of pixels beyond the grid are empty.
+
+def blurred(values: FloatArray, grid: FloatArray, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
+    """Return what a Gaussian line-spread function makes of `values` (m,) on the even `grid` [Angstrom], at `wave` (n,).
+
+    `fwhm` (n,) [Angstrom] is that of a line as it appears, pixel included. Where it changes along the spectrum the
+    values are blurred to a few widths and mixed in between, which is exact to the second order. Bins of the grid should
+    be finer than a twentieth of the lines; what lies beyond the grid repeats its last value.
     """
-    from scipy.sparse import csr_array
+    from scipy.ndimage import gaussian_filter1d
 
-    step = float(fine[1] - fine[0])
-    box = width**2 / 12.0
-    sigma = np.sqrt(np.maximum((fwhm / SIGMA) ** 2 - box, (0.3 * step) ** 2))
-    half = np.ceil((REACH * sigma.max() + width.max() / 2) / step).astype(int) + 1
-    near = np.arange(-half, half + 1)
-    centre = np.rint((wave - fine[0]) / step).astype(int)
-    column = centre[:, None] + near[None, :]
-    offset = fine[0] + column * step - wave[:, None]
-    weight = _response(offset, sigma[:, None], np.maximum(width, step)[:, None])
-    inside = (column >= 0) & (column < len(fine))
-    whole = inside.all(axis=1)
-    weight = np.where(inside & whole[:, None], weight, 0.0)
-    total = weight.sum(axis=1, keepdims=True)
-    weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
-    row = np.broadcast_to(np.arange(len(wave))[:, None], column.shape)
-    keep = weight > 1e-9
-    return csr_array((weight[keep], (row[keep], column[keep])), shape=(len(wave), len(fine)))
-
-
-def _response(offset: FloatArray, sigma: FloatArray, width: FloatArray) -> FloatArray:
-    """Return what a pixel of `width` sees at `offset` from its centre: a Gaussian convolved with the pixel's box."""
-    from scipy.special import erf
-
-    scaled = sigma * np.sqrt(2.0)
-    return np.asarray(erf((offset + width / 2) / scaled) - erf((offset - width / 2) / scaled))
+    step = float(grid[1] - grid[0])
+    low, high = float(fwhm.min()), float(fwhm.max())
+    count = 1 + int(np.ceil(np.log(high / low) / np.log(WIDER)))
+    nodes = np.geomspace(low, high, count) if count > 1 else np.array([np.sqrt(low * high)])
+    versions = [
+        np.interp(wave, grid, gaussian_filter1d(values, width / SIGMA / step, mode="nearest", truncate=REACH))
+        for width in nodes
+    ]
+    if count == 1:
+        return np.asarray(versions[0])
+    place = np.interp(fwhm, nodes, np.arange(count, dtype=np.float64))
+    below = np.minimum(place.astype(int), count - 2)
+    share = place - below
+    stack, column = np.array(versions), np.arange(len(wave))
+    return np.asarray((1.0 - share) * stack[below, column] + share * stack[below + 1, column])

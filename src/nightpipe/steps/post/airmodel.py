@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.rebin import widths
-from nightpipe.maths.telluric import Column, OpticalDepth, blur, fine_transmission, thinned
+from nightpipe.maths.telluric import Column, OpticalDepth, blurred, fine_transmission, thinned
 from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]
@@ -26,7 +26,7 @@ BANDS: tuple[tuple[float, float], ...] = (
     (10000.0, 12000.0),
 )
 """What is fitted: B, water, A, and water again."""
-FINENESS = 10.0
+FINENESS = 24.0
 """Bins of the model per line-spread function: finer ones cost time and change nothing."""
 
 
@@ -36,7 +36,6 @@ class Window:
 
     keep: NDArray[np.intp]
     wave: FloatArray
-    width: FloatArray
     fwhm: FloatArray
     flux: FloatArray
     err: FloatArray
@@ -81,7 +80,6 @@ def windows(
             Window(
                 keep,
                 spectrum.wave[keep],
-                width[keep],
                 fwhm[keep],
                 spectrum.flux[keep],
                 err[keep],
@@ -115,9 +113,9 @@ def _coarse(depth: OpticalDepth, wave: FloatArray, fwhm: FloatArray) -> OpticalD
     return thinned(depth, wave[0] - reach, wave[-1] + reach)
 
 
-def at_resolution(depth: OpticalDepth, air: Air, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> FloatArray:
-    """Return the transmission at pixels `wave` (n,); 1 beyond the table."""
-    return np.asarray(blurring(depth, air, wave, width, fwhm) @ averaged(depth, air.column, fwhm))
+def at_resolution(depth: OpticalDepth, air: Air, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
+    """Return the transmission at pixels `wave` (n,), for lines as broad and as shifted as `air` says."""
+    return _seen(averaged(depth, air.column, fwhm), _binned(depth.wave, _size(depth, fwhm)), air, wave, fwhm)
 
 
 def averaged(depth: OpticalDepth, column: Column, fwhm: FloatArray) -> FloatArray:
@@ -125,10 +123,8 @@ def averaged(depth: OpticalDepth, column: Column, fwhm: FloatArray) -> FloatArra
     return _binned(fine_transmission(depth, column), _size(depth, fwhm))
 
 
-def blurring(depth: OpticalDepth, air: Air, wave: FloatArray, width: FloatArray, fwhm: FloatArray) -> Any:
-    """Return the matrix from those bins to pixels, for lines as broad and as shifted as `air` says."""
-    grid = _binned(depth.wave, _size(depth, fwhm))
-    return blur(grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, width, fwhm * air.lsf)
+def _seen(fine: FloatArray, grid: FloatArray, air: Air, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
+    return blurred(fine, grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, fwhm * air.lsf)
 
 
 def _size(depth: OpticalDepth, fwhm: FloatArray) -> int:
@@ -145,15 +141,15 @@ class Model:
 
     def __init__(self, parts: tuple[Window, ...]) -> None:
         self.parts = parts
-        self._last: tuple[tuple[float, float, float], list[Any]] | None = None
+        self._grids = [_binned(w.depth.wave, _size(w.depth, w.fwhm)) for w in parts]
+        self._last: tuple[Column, list[FloatArray]] | None = None
 
     def transmission(self, air: Air) -> list[FloatArray]:
-        """Return the transmission in each window; the matrices are kept while width and shift stay."""
-        key = (air.lsf, air.shift, air.slope)
-        if self._last is None or self._last[0] != key:
-            self._last = (key, [blurring(w.depth, air, w.wave, w.width, w.fwhm) for w in self.parts])
-        blurs = self._last[1]
-        return [b @ averaged(w.depth, air.column, w.fwhm) for b, w in zip(blurs, self.parts, strict=True)]
+        """Return the transmission in each window; that before blurring is kept while the columns stay."""
+        if self._last is None or self._last[0] != air.column:
+            self._last = (air.column, [averaged(w.depth, air.column, w.fwhm) for w in self.parts])
+        pieces = zip(self.parts, self._grids, self._last[1], strict=True)
+        return [_seen(fine, grid, air, w.wave, w.fwhm) for w, grid, fine in pieces]
 
     def residuals(self, air: Air) -> FloatArray:
         """Return (data - model) / error of all windows, one after the other."""
@@ -184,6 +180,6 @@ def _left(window: Window, transmission: FloatArray) -> FloatArray:
 
 
 def _cut(window: Window, keep: Bools) -> Window:
-    names = ("keep", "wave", "width", "fwhm", "flux", "err", "basis")
+    names = ("keep", "wave", "fwhm", "flux", "err", "basis")
     changes: dict[str, Any] = {name: getattr(window, name)[keep] for name in names}
     return replace(window, **changes)

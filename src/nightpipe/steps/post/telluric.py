@@ -103,16 +103,16 @@ class FitAir(Step):
         return Prior(mean, sigma, ", ".join(dict.fromkeys(state.source for state in told)))
 
     def _fitted(self, model: Model, prior: Prior, airmass: float, pixel: float) -> tuple[FloatArray, FloatArray, Model]:
-        best, covariance = _gauss_newton(model, prior, airmass, pixel)
+        best, _ = _gauss_newton(model, prior, airmass, pixel, prior.mean)
         model = model.unsure(_air(best, airmass, pixel), self.model_error)
-        best, covariance = _gauss_newton(model, prior, airmass, pixel)
+        best, covariance = _gauss_newton(model, prior, airmass, pixel, best)
         left = model.residuals(_air(best, airmass, pixel))
         scale = max(1.0, float(1.4826 * np.median(np.abs(left))))
         keep = np.abs(left) < self.clip * scale
         if keep.all() or keep.mean() < 0.5:
             return best, covariance, model
         model = model.without(keep)
-        return (*_gauss_newton(model, prior, airmass, pixel), model)
+        return (*_gauss_newton(model, prior, airmass, pixel, best), model)
 
 
 class CorrectTelluric(Step):
@@ -161,7 +161,7 @@ class CorrectTelluric(Step):
             return ones, zeros, inside
 
         def at(vector: FloatArray) -> FloatArray:
-            found = at_resolution(depth, _air(vector, state.airmass, pixel), wave[inside], width[inside], fwhm[inside])
+            found = at_resolution(depth, _air(vector, state.airmass, pixel), wave[inside], fwhm[inside])
             return np.asarray(np.where(found > 0, found, 1.0))
 
         best = at(values)
@@ -181,7 +181,9 @@ def _uncovered(wave: FloatArray) -> NDArray[np.bool_]:
     return np.asarray((wave > 10000.0) & (wave < 10700.0))
 
 
-def _gauss_newton(model: Model, prior: Prior, airmass: float, pixel: float) -> tuple[FloatArray, FloatArray]:
+def _gauss_newton(
+    model: Model, prior: Prior, airmass: float, pixel: float, begin: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return the most probable vector (5,) and its covariance, steps halved while they do not help."""
     fixed = prior.sigma <= 0
     sigma = np.where(fixed, 1e-6, prior.sigma)
@@ -189,13 +191,13 @@ def _gauss_newton(model: Model, prior: Prior, airmass: float, pixel: float) -> t
     def left(vector: FloatArray) -> FloatArray:
         return np.concatenate([model.residuals(_air(vector, airmass, pixel)), (vector - prior.mean) / sigma])
 
-    best, now = prior.mean.copy(), left(prior.mean)
+    best, now = begin.copy(), left(begin)
     for _ in range(TURNS):
         jacobian = _jacobian(left, best, now)
         step = -np.linalg.lstsq(jacobian, now, rcond=None)[0]
         step = np.clip(step, -MOST, MOST)
         best, now, moved = _damped(left, best, now, step)
-        if np.all(np.abs(moved) < 0.01 * np.minimum(sigma, STEPS)):
+        if np.all(np.abs(moved) < 0.05 * np.minimum(sigma, STEPS)):
             break
     jacobian = _jacobian(left, best, now)
     return best, np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=np.float64)
