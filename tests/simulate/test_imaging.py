@@ -11,7 +11,10 @@ import pytest
 from astropy.io import fits
 
 from nightpipe.base.errors import ConfigError
+from nightpipe.instruments import resolve
+from nightpipe.instruments.registry import recognise
 from nightpipe.kernels.stamps import add_galaxies, add_points, add_points_plain
+from nightpipe.model.exposure import FrameType
 from nightpipe.simulate.imaging.camera import known_imagers, observatory
 from nightpipe.simulate.imaging.chip import chip, digitised, electrons, poisson, wells
 from nightpipe.simulate.imaging.dialects import dialect
@@ -249,3 +252,31 @@ def test_a_night_lies_whole_with_its_truth(tmp_path):
         assert hdus["STARS"].data["TRANSIENT"].sum() == 1
     with fits.open(truth / "refcat.fits") as hdus:
         assert hdus["REFCAT"].header["EPOCH"] == 2015.5
+
+
+@pytest.mark.parametrize("name", IMAGERS)
+def test_headers_are_read_as_those_of_the_instrument(name):
+    known, tongue = observatory(name), dialect(name)
+    taken, asked = shots(name)
+    wants = {"science": FrameType.IMAGE, "domeflat": FrameType.FLAT, "skyflat": FrameType.SKY_FLAT}
+    for shot in {shot.kind: shot for shot in taken}.values():
+        for camera in wanted(known, asked):
+            if shot.kind == "bias" and camera.infrared:
+                continue
+            filters = filters_of(camera, shot.turn, asked)
+            item = Taken(known, camera, shot, filters, TARGET)
+            hdus = tongue.hdus(np.zeros(camera.shape, np.uint32), item)
+            headers = tuple(dict(hdu.header) for hdu in hdus)
+            spec = recognise(headers)
+            found = resolve.parts(spec, headers, tongue.file_name(item))
+            seen = [(part, resolve.exposure(spec, part, path)) for path, part in found]
+            assert len(seen) == len(camera.patches)
+            for part, exposure in seen:
+                assert exposure.type is (wants.get(shot.kind) or FrameType(shot.kind))
+                assert exposure.exptime == pytest.approx(shot.exptime, abs=0.01)
+                described = resolve.detector(spec, part, exposure)
+                assert described.amplifiers[0].gain == pytest.approx(camera.gain, rel=0.2)
+                if shot.kind == "science":
+                    assert exposure.target == TARGET
+                    assert exposure.ra == pytest.approx(shot.ra, abs=0.1)
+                    assert exposure.setup.filter in filters

@@ -94,6 +94,7 @@ class Observatory(_Known):
 
     `calibrations` are the kinds it takes (bias, dark, skyflat, domeflat); `mirror` [m]; `field` [arcsec] and `coma` as
     in `psf.Blur`; `seeing` [arcsec]; `start` the time of the first science frame; `dark_exptime` [s].
+    `apertures` (name, east, north) [arcmin from the axis] are where targets are put, in turn.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Observatory(_Known):
     flat_exptime: float = 10.0
     dark_exptime: float = 0.0
     overhead: float = 20.0
+    apertures: tuple[tuple[str, float, float], ...] = ()
     filters: dict[str, Filter]
     cameras: tuple[Camera, ...] = Field(min_length=1)
 

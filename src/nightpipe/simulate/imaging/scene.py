@@ -119,7 +119,8 @@ def pointing_of(camera: Camera, shot: Shot, seed: int) -> Pointing:
     rotation = camera.rotation + hardware.normal(0.0, 0.3)
     wander = stream(seed, f"wander {camera.name} {shot.number}")
     east, north = (
-        a + b + c + 1.5 * hardware.normal() for a, b, c in zip(shot.offset, shot.error, camera.offset, strict=True)
+        sum(parts) + 1.5 * hardware.normal()
+        for parts in zip(shot.offset, shot.axis, shot.error, camera.offset, strict=True)
     )
     x0, x1, y0, y1 = camera.light
     middle = ((x1 - x0 - 1) / 2.0, (y1 - y0 - 1) / 2.0)
@@ -274,6 +275,7 @@ def _side(known: Observatory, options: ImagingOptions) -> float:
     size = max(
         max(camera.light[1] - camera.light[0], camera.light[3] - camera.light[2]) * camera.scale
         + 2 * max(abs(value) for value in camera.offset)
+        + 120 * max([abs(value) for _, *place in known.apertures for value in place], default=0.0)
         for camera in wanted(known, options)
     )
     reach_ = known.dither * np.sqrt(max(options.exposures, 10)) + 3 * known.pointing_error + options.bad_wcs + 200.0

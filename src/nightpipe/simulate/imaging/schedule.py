@@ -85,7 +85,8 @@ class Shot:
 
     `kind` is bias, dark, skyflat, domeflat or science; `turn` says which of their filters the wheels show. `ra`, `dec`
     [deg] are the target's, `offset` (east, north) [arcsec] the dither as commanded, `error` what the telescope adds.
-    `level` is that of a flat as a fraction of saturation, `clear` what clouds let through, `clock` [s] since dusk.
+    `level` is that of a flat as a fraction of saturation, `axis` how far the telescope's axis
+    is put from the target to bring it into `aperture`, `clear` what clouds let through, `clock` [s] since dusk.
     """
 
     number: int
@@ -103,7 +104,8 @@ class Shot:
     parallactic: float
     offset: tuple[float, float] = (0.0, 0.0)
     error: tuple[float, float] = (0.0, 0.0)
-    aperture: int = 0
+    aperture: str = ""
+    axis: tuple[float, float] = (0.0, 0.0)
     seeing: float = 1.0
     clear: float = 1.0
     level: float = 0.0
@@ -226,10 +228,17 @@ class Planner:
             scatter = tuple(self.rng.normal(0.0, 0.25, 2) + self._blind())
             exptime = self.options.exptime or self._exptime(turn)
             how = {"offset": offset, "seeing": seeing, "clear": clear, "trail": trail, "error": scatter}
-            shot = self._shot("science", "target", exptime, turn, of=(k + 1, count), aperture=(2 * k) // count, **how)
+            shot = self._shot("science", "target", exptime, turn, of=(k + 1, count), **how, **self._aperture(k, count))
             if Fault.OTHER_FIELD in faults and k == 1:
                 shot = replace(shot, error=(3600.0, 1800.0))
             self.shots.append(shot)
+
+    def _aperture(self, k: int, count: int) -> dict[str, object]:
+        there = self.known.apertures
+        if not there:
+            return {}
+        name, east, north = there[len(there) * k // count]
+        return {"aperture": name, "axis": (-60.0 * east, -60.0 * north)}
 
     def _blind(self) -> np.ndarray:
         """Return the telescope's pointing error of tonight [arcsec], the same for all dithers."""

@@ -8,7 +8,7 @@ from nightpipe.simulate.dialects.base import Cards
 from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, stamp
 
 _LETTERS = {"bias": "b", "dark": "d", "skyflat": "f", "domeflat": "f", "science": "o"}
-_APERTURES = (("riZJcenter", 1.2, 0.0), ("riYHcenter", -1.8, 0.0))
+_VISITS = {"bias": "bias", "dark": "dark", "skyflat": "evening flats", "domeflat": "dome flats"}
 
 
 class Ratir(ImagingDialect):
@@ -58,6 +58,8 @@ class Ratir(ImagingDialect):
             "SDATE": stamp(taken),
             "SMJD": shot.mjd,
         }
+        visit = _VISITS.get(shot.kind, taken.name)
+        cards |= {"SEXVSNM": visit, "EEXVSNM": visit}
         sections = {**_section("S", taken), **_section("E", taken)}
         return {**cards, **sections, "SOFTGAIN": 2 if infrared else 4}, {}
 
@@ -66,16 +68,18 @@ def _section(letter: str, taken: Taken) -> Cards:
     shot = taken.shot
     if shot.kind != "science" or taken.lost:
         return {f"{letter}TRRQAP": "", f"{letter}TROBAM": shot.airmass}
-    name, east, north = _APERTURES[shot.aperture]
+    ra, dec = taken.commanded
     return {
         f"{letter}TRRQRA": shot.ra,
         f"{letter}TRRQDE": shot.dec,
         f"{letter}TRRQEQ": 2000.0,
         f"{letter}TRRQRAO": shot.offset[0] / 3600.0,
         f"{letter}TRRQDEO": shot.offset[1] / 3600.0,
-        f"{letter}TRRQAP": name,
-        f"{letter}TRAPRAO": -east / 60.0,
-        f"{letter}TRAPDEO": -north / 60.0,
+        f"{letter}TRRQAP": shot.aperture,
+        f"{letter}TRAPRAO": shot.axis[0] / 3600.0,
+        f"{letter}TRAPDEO": shot.axis[1] / 3600.0,
+        f"{letter}TRCURA": ra,
+        f"{letter}TRCUDE": dec,
         f"{letter}TROBAZ": shot.azimuth,
         f"{letter}TROBZ": 90.0 - shot.altitude,
         f"{letter}TROBAM": shot.airmass,

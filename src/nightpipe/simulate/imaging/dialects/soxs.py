@@ -35,7 +35,7 @@ class SoxsAcq(ImagingDialect):
             "ESO DPR CATG": category,
             "ESO DPR TYPE": kind,
             "ESO DPR TECH": "IMAGE",
-            "ESO INS FILT1 NAME": taken.filter if shot.open else "BLANK",
+            "ESO INS ACFW ID": taken.filter if shot.open else "OPEN",
             "ESO OBS TARG NAME": taken.name if shot.kind == "science" else "",
             "ESO DET BINX": 1,
             "ESO DET BINY": 1,
