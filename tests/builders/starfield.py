@@ -29,7 +29,7 @@ def profile(dx, dy, fwhm, stretch=0.0):
     s = fwhm / 2.3548 * 0.97
     core = 0.80 * np.exp(-0.5 * r2 / s**2) / (2 * np.pi * s**2)
     halo = 0.15 * np.exp(-0.5 * r2 / (2 * s) ** 2) / (2 * np.pi * (2 * s) ** 2)
-    wings = 0.05 * (0.8 / (np.pi * (2.5 * s) ** 2)) * (1 + r2 / (2.5 * s) ** 2) ** -1.8
+    wings = 0.05 * (1.2 / (np.pi * (2.5 * s) ** 2)) * (1 + r2 / (2.5 * s) ** 2) ** -2.2
     return (core + halo + wings) * area
 
 

@@ -14,6 +14,7 @@ MODULES = (
     "cosmics",
     "fits",
     "moments",
+    "psf",
     "resample",
     "splines",
     "stacking",

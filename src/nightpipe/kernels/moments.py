@@ -129,7 +129,8 @@ def _settle(image: F32, var: F32, bad: U8, place: F64, shape: F64, sigma: float,
         place[0] += dx
         place[1] += dy
         change = _rematch(sums, shape, 800.0 * sigma * sigma)
-        if change < 0.0 or (place[0] - x0) ** 2 + (place[1] - y0) ** 2 > 9.0 * sigma * sigma + 4.0:
+        # a window that leaves is on its way to a neighbour, or to the middle of a pair
+        if change < 0.0 or (place[0] - x0) ** 2 + (place[1] - y0) ** 2 > sigma * sigma + 0.25:
             return False
         if turn > 1 and abs(dx) + abs(dy) < 1e-4 and change < 1e-3:
             return True

@@ -124,6 +124,7 @@ def kron(
     import sep
 
     x, y, a, b, theta = (np.ascontiguousarray(part, np.float64) for part in found)
+    theta, b = np.clip(theta, -np.pi / 2, np.pi / 2), np.minimum(a, b)  # the library refuses a rounding error more
     image = _native(data)
     radius = np.asarray(sep.kron_radius(image, x, y, a, b, theta, 6.0, mask=bad)[0], np.float64)
     radius = np.maximum(scale * np.where(np.isfinite(radius), radius, 0.0), least)

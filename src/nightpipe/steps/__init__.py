@@ -44,6 +44,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "StackImages": "imaging.stack",
         "SolveAstrometry": "imaging.solve",
         "AlignFrames": "imaging.align",
+        "Photometer": "imaging.photometry",
+        "ModelPsf": "imaging.psf",
         "Barycentre": "post.barycentre",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",

@@ -1,0 +1,116 @@
+"""Photometry: fluxes and their errors against the truth, pairs, galaxies, and images without a PSF."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from builders.pulls import bounds
+from builders.starfield import draw, field, observed
+from nightpipe.maths.crowd import grouped, level_of
+from nightpipe.steps.imaging.detect import EXTENDED, Detect
+from nightpipe.steps.imaging.photometry import Photometer
+from nightpipe.steps.imaging.psf import ModelPsf
+
+
+def measured(frame):
+    sources = Detect().run(frame)
+    psf = ModelPsf().run(frame, sources)
+    return psf, Photometer().run(frame, sources, psf)
+
+
+def nearest(x, y, found):
+    return cKDTree(np.c_[found.x, found.y]).query(np.c_[x, y])
+
+
+@pytest.fixture(scope="module")
+def scene():
+    made = field(np.random.default_rng(11), grid=48, shape=(768, 768), least=2000, reach=40)
+    return made, *measured(made.frame)
+
+
+def test_bright_stars_have_their_flux_in_every_kind_of_photometry(scene):
+    truth, _, found = scene
+    distance, index = nearest(truth.x, truth.y, found)
+    use = (distance < 1) & (truth.flux > 3e4)
+    for name, limit in (("psf", 0.004), ("aperture_flux", 0.012), ("kron_flux", 0.06)):
+        flux = found.flux if name == "psf" else found.columns[name]
+        assert np.median(100 * flux[index[use]] / truth.flux[use]) == pytest.approx(1, abs=limit)
+
+
+def test_errors_are_as_large_as_the_differences(scene):
+    truth, _, found = scene
+    distance, index = nearest(truth.x, truth.y, found)
+    use = (distance < 1) & (found.quality[index] == 0)
+    pulls = (100 * found.flux[index] - truth.flux)[use] / (100 * found.flux_error[index][use])
+    assert pulls.std() == pytest.approx(1, abs=bounds(len(pulls))[1])
+    assert abs(np.median(pulls)) < 0.35
+    assert np.median(found.columns["chi"]) == pytest.approx(1, abs=0.08)
+
+
+def test_close_pairs_are_told_apart():
+    rng = np.random.default_rng(12)
+    light = np.zeros((512, 512))
+    gx, gy = (g.ravel() for g in np.meshgrid(np.arange(30, 490, 46.0), np.arange(30, 490, 46.0)))
+    x = np.r_[gx, gx + 6.2]
+    y = np.r_[gy, gy + 2.0]
+    flux = np.r_[rng.choice([1e4, 3e4, 9e4], len(gx)), np.full(len(gx), 1.5e4)]
+    flux[len(gx) :: 2] = 100.0  # every other star stays alone, for the PSF
+    draw(light, x, y, flux, 3.2, 0.0)
+    _, found = measured(observed(rng, light))
+    both = np.flatnonzero(flux[len(gx) :] > 1000)
+    for which, expected in ((both, flux[both]), (both + len(gx), 1.5e4)):
+        distance, index = nearest(x[which], y[which], found)
+        assert (distance < 0.5).mean() > 0.95
+        assert np.median(100 * found.flux[index] / expected) == pytest.approx(1, abs=0.02)
+
+
+def test_galaxies_stay_extended_and_stars_do_not(scene):
+    _, _, found = scene
+    assert np.mean((found.quality & EXTENDED) != 0) < 0.02
+
+
+def test_spread_of_galaxies_is_significant():
+    rng = np.random.default_rng(3)
+    light = field(rng, grid=56, shape=(512, 512), least=2e4, fwhm=3.0, vary=0.0).frame.data - 300
+    jj, ii = np.mgrid[:512, :512]
+    places = rng.uniform(40, 470, (10, 2))
+    for x, y in places:
+        r = np.hypot(ii - x, jj - y)
+        light = light + 4e4 * np.exp(-r / 2.0) / (2 * np.pi * 4)
+    _, found = measured(observed(rng, np.maximum(light, 0)))
+    distance, index = nearest(*places.T, found)
+    near = distance < 1.0
+    assert near.sum() >= 7
+    assert ((found.quality[index[near]] & EXTENDED) != 0).mean() > 0.85
+
+
+def test_without_a_psf_fluxes_are_those_of_apertures(scene):
+    truth, _, _ = scene
+    sources = Detect().run(truth.frame)
+    found = Photometer().run(truth.frame, sources, None)
+    assert "photometry.aperture" in {c.code for c in found.caveats}
+    assert found.flux is sources.flux
+
+
+def test_nothing_stays_nothing():
+    frame = observed(np.random.default_rng(2), np.zeros((128, 128)))
+    sources = Detect(threshold=8).run(frame)
+    assert len(Photometer().run(frame, sources, None)) == 0
+
+
+def test_a_level_of_photons_is_their_mean():
+    rng = np.random.default_rng(7)
+    sky = rng.poisson(100.0, (512, 512)).astype(np.float32)
+    level = level_of(sky, np.full(sky.shape, 100, np.float32), np.zeros(sky.shape, bool), 64)
+    assert level.mean() == pytest.approx(100, abs=0.1)
+
+
+def test_friends_of_friends_follow_each_other():
+    stars = np.array([[1, 0, 0], [1, 50, 50], [1, 3, 0], [1, 52, 50], [1, 6, 0.0]])
+    order, bounds_ = grouped(stars, 4.0)
+    groups = [set(order[a:b]) for a, b in pairwise(bounds_)]
+    assert sorted(map(sorted, groups)) == [[0, 2, 4], [1, 3]]
