@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightpipe.base.errors import NightpipeError
-from nightpipe.cli import machine, products, reducing
+from nightpipe.cli import catalogues, machine, products, reducing
 
 NOTHING_USABLE = 12
 OURS = 1
@@ -33,6 +33,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(machine.instruments, name="instrument")
 app.add_typer(machine.data, name="data")
+app.add_typer(catalogues.catalogues, name="catalogue")
 
 
 @app.callback(invoke_without_command=True)

