@@ -20,9 +20,7 @@ def solution(n=40):
 def test_figures_are_drawn():
     one = solution()
     zero, none = np.zeros(40), (np.zeros(40, np.uint32), np.zeros(40, np.int32))
-    sources = Sources(
-        one.pairs[:, 0], one.pairs[:, 1], zero, zero, zero + 1, zero, zero.astype("u4"), zero.astype("i4")
-    )
+    sources = Sources(one.pairs[:, 0], one.pairs[:, 1], zero, zero, zero + 1, zero, *none)
     image = np.random.default_rng(2).normal(0, 1, (160, 200)).astype(np.float32)
     shifts = np.array([[0.0, 0.0], [np.nan, np.nan]])
     found = Alignment((one, None), shifts, (0.01, 0.01), (0.02, 0.02), (40, 0), ((1, "no stars"),))
