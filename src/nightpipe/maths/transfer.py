@@ -114,6 +114,65 @@ def gain(points: Transfer) -> Value:
     return Value(1 / slope, float(error / slope**2), int(keep.sum()))
 
 
+def stack_gain(flats: list[NDArray[Any]], limit: float, size: int = 32) -> Value:
+    """Return the gain [electron/adu] from three or more flats [adu above the pedestal] of different levels.
+
+    Each frame is compared with the mean of all others, box by box, and the variance fitted as a line on the light whose
+    intercept is free: unlike `gain` it needs no read noise and no pairs. The error follows from the boxes' scatter.
+    """
+    cells = np.array([boxes(np.asarray(flat, dtype=np.float64), size) for flat in flats])
+    use = (cells < limit).all(axis=(0, 2)) & (cells.mean(axis=2) > 0).all(axis=0)
+    cells = cells[:, use]
+    if len(flats) < 3 or cells.shape[1] < 3:
+        return Value(np.nan, np.nan, int(cells.shape[1]))
+    total, signals, variances = cells.sum(axis=0), [], []
+    for one in cells:
+        others = total - one
+        ratio = one.mean(axis=1) / others.mean(axis=1)
+        variance, _ = box_variance(one - ratio[:, None] * others)
+        signals.append((1 + ratio) * one.mean(axis=1))
+        # readout: 1 from the frame itself, ratio^2 from each of the others; put at the frame's own
+        variances.append(variance / (1 + ratio**2 * (len(flats) - 1)))
+        signals[-1] = signals[-1] / (1 + ratio**2 * (len(flats) - 1))
+    signal, variance = np.concatenate(signals), np.concatenate(variances)
+    if np.ptp(signal) < 0.5 * np.median(signal):  # frames of one level leave the intercept unknown
+        return Value(np.nan, np.nan, len(signal))
+    slope, error = _robust_slope(signal, variance)
+    return Value(1 / slope, error / slope**2, len(signal))
+
+
+def _robust_slope(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Return slope and error of a line through points whose scatter grows with x, outliers left out."""
+    keep = np.ones(len(x), dtype=np.bool_)
+    line = np.array([0.0, 1.0])
+    for _ in range(6):
+        weight = keep / np.maximum(x, 1.0)
+        design = np.stack([np.ones(len(x)), x], axis=1) * weight[:, None]
+        line = np.linalg.lstsq(design, y * weight, rcond=None)[0]
+        rest = (y - line[0] - line[1] * x) / np.maximum(x, 1.0)
+        width = max(float(MAD_TO_SIGMA * np.median(np.abs(rest - np.median(rest)))), 1e-12)
+        keep = np.abs(rest) <= _CLIP * width
+    weight = keep / (width * np.maximum(x, 1.0))
+    design = np.stack([np.ones(len(x)), x], axis=1) * weight[:, None]
+    return float(line[1]), float(np.sqrt(np.linalg.inv(design.T @ design)[1, 1]))
+
+
+def stack_noise(biases: list[NDArray[Any]]) -> Value:
+    """Return the noise [adu] of a single frame from three or more biases: the scatter of each pixel in time.
+
+    Levels that drift are taken out first; pixels with a hit of a cosmic ray are clipped away.
+    """
+    stack = np.array([np.asarray(bias, dtype=np.float64) - np.median(bias) for bias in biases])
+    if len(stack) < 3:
+        return Value(np.nan, np.nan, 0)
+    variance = np.var(stack, axis=0, ddof=1).ravel()
+    # a variance of n values scatters by sqrt(2 / (n - 1)): twelve times that is no noise
+    keep = variance <= np.median(variance) * (1 + 12 * np.sqrt(2 / (len(stack) - 1)))
+    mean = float(np.mean(variance[keep]))
+    value = float(np.sqrt(mean))
+    return Value(value, value / float(np.sqrt(2 * (len(stack) - 1) * keep.sum())), int(keep.sum()))
+
+
 def overscan_noise(lines: FloatArray, pedestal: FloatArray) -> Value:
     """Return the noise [adu] of overscan `lines` (n places, m values) about their `pedestal` (n,).
 

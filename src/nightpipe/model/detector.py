@@ -99,6 +99,7 @@ class Noise:
     """Measured gain [electron/adu] and read noise [electron] per amplifier, beside what the header said.
 
     `gain_source` and `read_noise_source` are ``"pairs"``, ``"overscan"`` or ``"header"``; errors are one sigma, or 0.
+    `gain_check` and `read_noise_check` are what a second estimator gave, from all frames at once; empty: none was run.
     """
 
     amplifiers: tuple[str, ...]
@@ -110,6 +111,8 @@ class Noise:
     header_read_noise: tuple[float, ...]
     gain_source: str
     read_noise_source: str
+    gain_check: tuple[float, ...] = ()
+    read_noise_check: tuple[float, ...] = ()
     caveats: tuple[Caveat, ...] = ()
 
 
