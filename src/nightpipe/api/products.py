@@ -19,7 +19,7 @@ from nightpipe.io.raw import checksum
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPECTRUM, IMAGE = "Spectrum", "Frame"
+SPECTRUM, IMAGE, STACK, SOURCES = "Spectrum", "Frame", "Stack", "Sources"
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ class Publisher:
         product.path.parent.mkdir(parents=True, exist_ok=True)
         if product.kind == SPECTRUM:
             _write_spectra(product, self.who)
+        elif product.kind in (STACK, SOURCES):
+            _write_images(product, self.who)
         elif product.kind == IMAGE and outcome.node.target:
             for path, file in zip(product.stored, files, strict=True):
                 self._write_image(path, outcome, self.store.out / file)
@@ -154,6 +156,17 @@ def _write_spectra(product: Product, who: str) -> None:
     for number, spectrum in enumerate(spectra, start=1):
         suffix = f"_obj{number}" if number > 1 else ""
         write_ascii(product.path.with_name(f"{product.path.stem}{suffix}.txt"), spectrum)
+
+
+def _write_images(product: Product, who: str) -> None:
+    """Write a stack with its celestial system, or its sources as FITS and ECSV."""
+    from nightpipe.io.images import write_sources, write_stack
+
+    record = json.dumps(product.record)
+    if product.kind == STACK:
+        write_stack(product.path, product.model, record=record, reducer=who)
+    else:
+        write_sources(product.path, product.model, record=record)
 
 
 def human_products(out: Path) -> Iterator[tuple[str, dict[str, Any], str, str]]:

@@ -30,7 +30,9 @@ from nightpipe.engine.night import Night, scan
 from nightpipe.engine.plan import Node, Plan
 from nightpipe.engine.store import HIDDEN, Store, writing
 from nightpipe.instruments.registry import asked_for
+from nightpipe.model.exposure import Exposure, FrameType
 
+SKY = (FrameType.SCIENCE, FrameType.STANDARD, FrameType.IMAGE)
 BUDGET = 20e9
 """Intermediates beyond so many bytes are evicted at the end of a run, oldest first."""
 SITE = "NIGHTPIPE_SITE"
@@ -57,6 +59,8 @@ class Request:
     keep: Callable[[Night, Node], bool] | None = None
     extra: tuple[decisions.Decision, ...] = ()
     instrument: str = ""
+    cameras: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
@@ -144,8 +148,28 @@ def _planned(
     kept = decisions.read(request.out).standing
     made = decisions.Decisions((*kept, *request.extra))
     night = scan(paths, made, checksum, asked_for(request.instrument) if request.instrument else None)
+    night = _through(night, request)
     wishes = Wishes(*request.layers, decisions=made, objects=request.objects, quick=request.quick)
     return night, Builder(night, book, wishes).plan()
+
+
+def _through(night: Night, request: Request) -> Night:
+    """Return the night without exposures of the sky through other cameras or filters; calibrations stay."""
+    wanted = {"arm": set(map(str.casefold, request.cameras)), "filter": set(map(str.casefold, request.filters))}
+    if not any(wanted.values()):
+        return night
+
+    def kept(exposure: Exposure) -> bool:
+        names = {"arm": {exposure.setup.arm}, "filter": {exposure.setup.filter, exposure.band}}
+        own = {key: {name.casefold() for name in given} for key, given in names.items()}
+        return exposure.type not in SKY or all(not wish or wish & own[key] for key, wish in wanted.items())
+
+    frames = tuple(seen for seen in night.frames if kept(seen.exposure))
+    if not any(seen.exposure.type in SKY for seen in frames):
+        arms = sorted({f"{one.setup.arm} {one.setup.filter}".strip() for one in night.of(*SKY)})
+        asked = ", ".join((*request.cameras, *request.filters))
+        raise PlanError(f"exposures through {asked}", ", ".join(arms) or "none", "name a camera or filter of the night")
+    return replace(night, frames=frames)
 
 
 def _ledger(out: Path) -> Ledger:

@@ -21,6 +21,11 @@ Quick = Annotated[bool, typer.Option("--quick", help="Quick look: leave out what
 Silent = Annotated[bool, typer.Option("--silent", help="No progress, no table: the exit status and the files tell.")]
 Pdf = Annotated[bool, typer.Option("--pdf", help="Figures as PDF beside the PNG.")]
 Who = Annotated[str, typer.Option(help="Who reduces; goes into headers and decisions. Default: the user's name.")]
+Instrument = Annotated[
+    str, typer.Option("--instrument", help="Take all frames for this instrument's (generic, or a TOML file).")
+]
+Cameras = Annotated[list[str] | None, typer.Option("--camera", help="This camera or arm only (may be repeated).")]
+Filters = Annotated[list[str] | None, typer.Option("--filter", help="This filter only (may be repeated).")]
 DEFAULT_OUT = Path("reduced")
 
 
@@ -39,8 +44,11 @@ def reduce(
     silent: Silent = False,
     pdf: Pdf = False,
     who: Who = "",
+    instrument: Instrument = "",
+    cameras: Cameras = None,
+    filters: Filters = None,
 ) -> None:
-    """Reduce raw frames to calibrated spectra, with no question asked.
+    """Reduce raw frames to calibrated spectra and stacked images, with no question asked.
 
     Recognises the instrument, types every frame, finds calibrations, reduces everything, and ends with a table. A
     second run does only what changed. Exit status: 0 well, 10 caveats, 11 some failed, 12 nothing usable.
@@ -49,8 +57,9 @@ def reduce(
     from nightpipe.recipes.book import BOOK
 
     request = Request(
-        out, tuple(objects or ()), settings, tuple(assignments or ()), plan_file, workers, quick, who or user(), pdf=pdf
-    )
+        out, tuple(objects or ()), settings, tuple(assignments or ()), plan_file, workers, quick, who or user(),
+        pdf=pdf, instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
+    )  # fmt: skip
     _run(BOOK, raw, request, silent=silent)
 
 
@@ -87,6 +96,9 @@ def plan(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the whole plan as JSON.")] = None,
     assignments: Assignments = None,
     quick: Quick = False,
+    instrument: Instrument = "",
+    cameras: Cameras = None,
+    filters: Filters = None,
 ) -> None:
     """Show the frames as recognised, what will run, with which calibrations, and why each was taken or refused."""
     from nightpipe.api.reduce import Request, planned
@@ -94,7 +106,10 @@ def plan(
     from nightpipe.cli.tables import print_plan
     from nightpipe.recipes.book import BOOK
 
-    request = Request(out, tuple(objects or ()), settings, tuple(assignments or ()), quick=quick)
+    request = Request(
+        out, tuple(objects or ()), settings, tuple(assignments or ()), quick=quick,
+        instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
+    )  # fmt: skip
     night, made = planned(BOOK, raw, request)
     if plan_file is not None:  # the files first: a pager that is closed ends the printing
         plan_file.write_text(table_text(night, made), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.engine.builder import Book
-from nightpipe.recipes import detector, longslit, masters, post
+from nightpipe.recipes import detector, imagemasters, imaging, longslit, masters, post
 from nightpipe.recipes.planner import plan
 
 BOOK = Book(
@@ -20,6 +20,13 @@ BOOK = Book(
         post.calibrate,
         post.combine,
         post.splice,
+        imagemasters.selectflats,
+        imagemasters.imagenoise,
+        imagemasters.imageflat,
+        imaging.imageprepare,
+        imaging.measure,
+        imaging.align,
+        imaging.imagestack,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

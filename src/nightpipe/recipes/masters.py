@@ -32,9 +32,10 @@ def bias(run: Run, *, frames: tuple[RawFrame, ...]) -> dict[str, Any]:
     optional=("bias",),
     outputs=("dark",),
     steps=(Overscan, Linearity, Bias, CombineFrames),
+    defaults=(("CombineFrames[dark].scale", "exptime"),),
 )
 def dark(run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None) -> dict[str, Any]:
-    """Combine dark frames of one exposure time, bias removed."""
+    """Combine dark frames, bias removed, those of other exposure times brought to that of the first one."""
     levelled = tuple(run(Linearity, frame=run(Overscan, raw=raw)) for raw in frames)
     if bias is not None:
         levelled = tuple(run(Bias, frame=frame, bias=bias) for frame in levelled)

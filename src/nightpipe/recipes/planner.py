@@ -1,4 +1,4 @@
-"""Which recipes a night of long-slit frames needs, on which frames, with which calibrations."""
+"""Which recipes a night needs: that of long-slit frames, on which frames, with which calibrations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef
 from nightpipe.model.exposure import Exposure, FrameType
+from nightpipe.recipes.names import filed, folder_of, label_of, published
+from nightpipe.recipes.planimaging import plan_images
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD)
 
 
 def plan(night: Night, builder: Builder) -> None:
-    """Plan every spectroscopic exposure of the sky; without one, the calibrations alone."""
+    """Plan every exposure of the sky, spectra and images; without one, the calibrations alone."""
+    plan_images(night, builder)
     exposures = list(night.of(*SKY))
     reduced = {one.path: _extracted(builder, one, exposures) for one in exposures}
     responses = _responses(builder, exposures, reduced)
@@ -27,7 +30,7 @@ def plan(night: Night, builder: Builder) -> None:
     air = _air(builder, exposures, reduced)
     combined = {key: _target(builder, members, reduced, responses, air.get(key[0])) for key, members in groups.items()}
     _splice_arms(builder, groups, combined)
-    if not exposures:
+    if not exposures and not night.of(FrameType.IMAGE):
         _calibrations_alone(night, builder)
 
 
@@ -76,7 +79,7 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
             "flats": _raws(builder, flats.exposures),
             "like": None if biases.exposures or flats.exposures else builder.raw(_representative(builder, exposure)),
         },
-        label=_label("noise", exposure, biases.exposures + flats.exposures),
+        label=label_of("noise", exposure, biases.exposures + flats.exposures),
         reasons=flats.reasons,
     )["noise"]
     dark = _dark(builder, darks, bias, exposure)
@@ -105,22 +108,13 @@ def _has_darks(builder: Builder, exposure: Exposure) -> bool:
     return any(one.instrument == exposure.instrument for one in builder.night.of(FrameType.DARK))
 
 
-def _label(kind: str, exposure: Exposure, frames: tuple[Exposure, ...]) -> str:
-    where = f"{exposure.instrument}_{exposure.setup.arm}" if exposure.setup.arm else exposure.instrument
-    return f"{where}_{frames[0].name}" if frames else f"{where}_{exposure.name}_{kind}"
-
-
-def _published(kind: str, label: str) -> dict[str, str]:
-    return {kind: f"calibrations/{kind}_{label}"}
-
-
 def _bias(builder: Builder, match: Match, exposure: Exposure) -> OutputRef | None:
     if not match.exposures:
         return None
-    label = _label("bias", exposure, match.exposures)
+    label = label_of("bias", exposure, match.exposures)
     frames = _raws(builder, match.exposures)
     node = builder.node(
-        "bias", inputs={"frames": frames}, label=label, reasons=match.reasons, publish=_published("bias", label)
+        "bias", inputs={"frames": frames}, label=label, reasons=match.reasons, publish=published("bias", label)
     )
     return node["bias"]
 
@@ -128,9 +122,9 @@ def _bias(builder: Builder, match: Match, exposure: Exposure) -> OutputRef | Non
 def _dark(builder: Builder, match: Match, bias: OutputRef | None, exposure: Exposure) -> OutputRef | None:
     if not match.exposures:
         return None
-    label = _label("dark", exposure, match.exposures)
+    label = label_of("dark", exposure, match.exposures)
     inputs = {"frames": _raws(builder, match.exposures), "bias": bias}
-    node = builder.node("dark", inputs=inputs, label=label, reasons=match.reasons, publish=_published("dark", label))
+    node = builder.node("dark", inputs=inputs, label=label, reasons=match.reasons, publish=published("dark", label))
     return node["dark"]
 
 
@@ -144,14 +138,14 @@ def _flat(
 ) -> Node | None:
     if not match.exposures:
         return None
-    label = _label("flat", exposure, match.exposures)
+    label = label_of("flat", exposure, match.exposures)
     frames = _raws(builder, match.exposures)
     return builder.node(
         "flat",
         inputs={"frames": frames, "bias": bias, "dark": dark, "noise": noise},
         label=label,
         reasons=match.reasons,
-        publish=_published("flat", label),
+        publish=published("flat", label),
     )
 
 
@@ -159,7 +153,7 @@ def _arc(builder: Builder, exposure: Exposure, own: Calibrations) -> tuple[Node 
     match = builder.match(exposure, FrameType.ARC)
     if not match.exposures:
         return None, match
-    label = _label("arc", exposure, match.exposures)
+    label = label_of("arc", exposure, match.exposures)
     inputs = own.inputs() | {
         "frames": _raws(builder, match.exposures),
         "flat": own.flat["flat"] if own.flat else None,
@@ -234,12 +228,12 @@ def _responses(
 
 
 def _response(builder: Builder, members: list[Exposure], reduced: dict[str, Node]) -> OutputRef:
-    label = _label("response", members[0], tuple(members))
+    label = label_of("response", members[0], tuple(members))
     node = builder.node(
         "sensitivity",
         inputs={"spectra": [reduced[one.path]["spectra"] for one in members]},
         label=label,
-        publish=_published("response", label),
+        publish=published("response", label),
     )
     return node["response"]
 
@@ -254,7 +248,7 @@ def _air(builder: Builder, exposures: list[Exposure], reduced: dict[str, Node]) 
         instrument: builder.node(
             "air",
             inputs={"spectra": [reduced[one.path]["spectra"] for one in members]},
-            label=_label("air", members[0], tuple(members)),
+            label=label_of("air", members[0], tuple(members)),
         )["air"]
         for instrument, members in stars.items()
     }
@@ -328,17 +322,6 @@ def _splice_arms(
             label=f"{folder}_spliced",
             publish={"spectra": f"{folder}/{folder}_spliced"},
         )
-
-
-def folder_of(exposure: Exposure) -> str:
-    """Return the name of a target's folder: its name, with what no file system likes replaced."""
-    return filed(exposure.target) or exposure.name
-
-
-def filed(name: str) -> str:
-    """Return a name that any file system takes."""
-    kept = "".join(letter if letter.isalnum() or letter in "+-._" else "_" for letter in name)
-    return kept.strip("._")
 
 
 def _calibrations_alone(night: Night, builder: Builder) -> None:

@@ -44,6 +44,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "WholeSlit": "spectra.trace",
         "Identify": "spectra.wavecal",
         "MapWavelength": "spectra.wavemap",
+        "CosmicsImage": "imaging.background",
+        "SubtractBackground": "imaging.background",
         "Detect": "imaging.detect",
         "StackImages": "imaging.stack",
         "SolveAstrometry": "imaging.solve",

@@ -27,7 +27,7 @@ class MaskStars(Step):
     large: int = parameter(128, "structure larger than this is no star", unit="pixel", ge=16)
 
     def run(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        """Return the frames with `REJECTED` set under stars; fewer than three cannot be told apart and stay as they are.
+        """Return the frames with `REJECTED` set under stars; fewer than three stay as they are.
 
         Each frame over the median of all, at one level, is 1 but for stars and a smooth change of the illumination.
 

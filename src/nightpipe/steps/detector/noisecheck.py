@@ -39,9 +39,7 @@ class CheckNoise(Step):
         )
         return replace(noise, gain_check=gains, read_noise_check=noises, caveats=(*noise.caveats, *told))
 
-    def _amplifier(
-        self, k: int, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]
-    ) -> tuple[float, float]:
+    def _amplifier(self, k: int, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]) -> tuple[float, float]:
         zeros = [self._middle(raw, k) for raw in biases[: self.frames]]
         lit = [self._middle(raw, k) for raw in flats[: self.frames]]
         adu = stack_noise(zeros).value

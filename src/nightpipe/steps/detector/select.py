@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +128,7 @@ def _pedestal(raw: RawFrame, bias: Frame | None) -> float:
     return 0.0 if bias is None else float(np.median(bias.data))
 
 
-def _blocks(light: NDArray[np.float32]) -> FloatArray:
+def _blocks(light: NDArray[Any]) -> FloatArray:
     """Return the medians of blocks on a grid of at most 64 x 64."""
     size = max(min(light.shape) // THUMBNAIL, 1)
     ny, nx = (n // size for n in light.shape)

@@ -1,0 +1,172 @@
+"""Imaging: clean frames to a registered stack with its catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nightpipe.base.errors import NoSolutionError
+from nightpipe.base.recipe import recipe
+from nightpipe.base.run import Run
+from nightpipe.model.detector import Noise
+from nightpipe.model.frame import Frame, RawFrame
+from nightpipe.model.pointing import Place, placed
+from nightpipe.model.sources import Sources
+from nightpipe.model.wcs import NONE, Alignment, Astrometry, Wcs
+from nightpipe.recipes.detector import PRELUDE, clean
+from nightpipe.steps.detector.flat import FlatField
+from nightpipe.steps.imaging.align import AlignFrames
+from nightpipe.steps.imaging.background import CosmicsImage, SubtractBackground
+from nightpipe.steps.imaging.detect import Detect
+from nightpipe.steps.imaging.stack import StackImages
+
+
+@recipe(
+    "imageprepare",
+    inputs=("raw", "bias", "dark", "noise", "flat"),
+    optional=("bias", "dark", "flat"),
+    outputs=("frame",),
+    steps=(*PRELUDE, FlatField),
+)
+def imageprepare(
+    run: Run, *, raw: RawFrame, bias: Frame | None, dark: Frame | None, noise: Noise, flat: Frame | None
+) -> dict[str, Any]:
+    """Remove the detector's signature from one image and divide by the flat field."""
+    frame = clean(run, raw, bias, dark, noise)
+    return {"frame": frame if flat is None else run(FlatField, frame=frame, flat=flat)}
+
+
+@recipe(
+    "measure",
+    inputs=("frame", "companions"),
+    many=("companions",),
+    outputs=("frame", "sources", "place"),
+    steps=(SubtractBackground, CosmicsImage, Detect),
+)
+def measure(run: Run, *, frame: Frame, companions: tuple[RawFrame, ...]) -> dict[str, Any]:
+    """Subtract the sky of one image, flag cosmic rays where no stack can, and find its sources."""
+    frame = run(CosmicsImage, frame=run(SubtractBackground, frame=frame), images=len(companions) + 1)
+    sources: Sources = run(Detect, frame=frame)
+    seeing, ellipticity = _shape_of_stars(sources)
+    place = placed(frame, seeing)
+    exptime = max(place.exposure.exptime, 1e-9)
+    run.metric("sky", float(frame.header["NPSKY"]) / exptime, "electron/s")
+    run.metric("sources", len(sources))
+    if np.isfinite(seeing):
+        run.metric("seeing", place.seeing, "arcsec")
+        run.metric("ellipticity", ellipticity)
+    slim = frame.but(photon_var=None, flat_var=None, read_var=None)  # a stack of many needs no more than the variance
+    return {"frame": slim, "sources": sources, "place": place}
+
+
+def _on_sky(sources: Sources, wcs: Wcs) -> Sources:
+    """Return the sources with their places on the sky [deg] as columns."""
+    ra, dec = wcs.to_sky(sources.x, sources.y)
+    return replace(sources, columns={"ra": ra, "dec": dec, **sources.columns})
+
+
+def _shape_of_stars(sources: Sources) -> tuple[float, float]:
+    """Return FWHM [pixel] and ellipticity of the stars: the median of the sound ones, nan without any."""
+    if not len(sources) or "fwhm" not in sources.columns:
+        return float("nan"), float("nan")
+    sound = (sources.quality == 0) & (sources.flux > 10 * sources.flux_error)
+    use = sound if sound.sum() >= 3 else np.ones(len(sources), dtype=np.bool_)
+    shapes = [sources.columns.get(name, np.full(len(sources), np.nan))[use] for name in ("fwhm", "ellipticity")]
+    known = [shape[np.isfinite(shape)] for shape in shapes]
+    fwhm, ellipticity = (float(np.median(shape)) if shape.size else float("nan") for shape in known)
+    return fwhm, ellipticity
+
+
+@recipe(
+    "align",
+    inputs=("sources", "places"),
+    many=("sources", "places"),
+    outputs=("alignment",),
+    steps=(AlignFrames,),
+)
+def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) -> dict[str, Any]:
+    """Bring the images of one field together; without a catalogue they are registered among themselves."""
+    if len(sources) == 1:
+        return {"alignment": _alone(run, places[0])}
+    first = places[0]
+    try:
+        alignment: Alignment = run(
+            AlignFrames, sources=sources, shape=first.shape, solutions=(), catalogue=None, epoch=first.epoch,
+            nominal=_guess(first),
+        )  # fmt: skip
+    except NoSolutionError as error:
+        run.caveat("astrometry.header", f"images were put together by their headers alone: {error.found}")
+        return {"alignment": _by_headers(places)}
+    for number, why in alignment.left_out:
+        run.caveat("align.left_out", f"{places[number].exposure.name} was left out: {why}")
+    for place, shift in zip(places, alignment.shifts, strict=True):
+        if np.isfinite(shift).all():
+            run.metric(f"shift_x/{place.exposure.name}", float(shift[0]), "pixel")
+            run.metric(f"shift_y/{place.exposure.name}", float(shift[1]), "pixel")
+    run.metric("registration_rms", float(np.hypot(*alignment.rms)), "arcsec")
+    run.metric("frames_left_out", len(alignment.left_out))
+    return {"alignment": alignment}
+
+
+def _guess(place: Place) -> Wcs:
+    """Return the first guess of the sky; a plane at the origin where nothing is known of the pointing."""
+    if place.wcs is not None:
+        return place.wcs
+    ny, nx = place.shape
+    step = place.scale / 3600.0
+    return Wcs((0.0, 0.0), ((nx - 1) / 2.0, (ny - 1) / 2.0), ((-step, 0.0), (0.0, step)), NONE, NONE)
+
+
+def _alone(run: Run, place: Place) -> Alignment:
+    source = {"header": "the header's solution", "pointing": "the telescope's pointing"}.get(
+        place.source, "no pointing"
+    )
+    run.caveat("astrometry.nominal", f"no catalogue: positions follow {source}")
+    return _by_headers((place,))
+
+
+def _by_headers(places: tuple[Place, ...]) -> Alignment:
+    solutions = tuple(_unproven(place) for place in places)
+    nan = (float("nan"), float("nan"))
+    return Alignment(solutions, np.zeros((len(places), 2)), nan, nan, (0,) * len(places))
+
+
+def _unproven(place: Place) -> Astrometry:
+    nan = float("nan")
+    return Astrometry(_guess(place), "header", 99, (nan, nan), nan, "", place.epoch, nan, nan, np.zeros((0, 6)))
+
+
+@recipe(
+    "imagestack",
+    inputs=("frames", "places", "alignment"),
+    many=("frames", "places"),
+    outputs=("stack", "sources"),
+    steps=(StackImages, Detect),
+)
+def imagestack(
+    run: Run, *, frames: tuple[Frame, ...], places: tuple[Place, ...], alignment: Alignment
+) -> dict[str, Any]:
+    """Resample the images of a field once, reject what only one of them shows, and add them up; find the sources."""
+    names = [place.exposure.name for place in places]
+    mine = [k for k, frame in enumerate(frames) if frame.exposure and frame.exposure.name in names]
+    known = [(frames[k], solution, places[k]) for k in mine if (solution := alignment.solutions[k]) is not None]
+    stack = run(
+        StackImages,
+        frames=tuple(frame for frame, _, _ in known),
+        astrometry=tuple(solution for _, solution, _ in known),
+        seeing=tuple(place.seeing for _, _, place in known),
+    )
+    for name, why in stack.left_out:
+        run.caveat("stack.left_out", f"{name} was left out: {why}")
+    sources = _on_sky(run(Detect, frame=stack), stack.wcs)
+    seeing, ellipticity = _shape_of_stars(sources)
+    run.metric("frames_used", len(stack.frames))
+    run.metric("frames_left_out", len(frames) - len(stack.frames))
+    run.metric("exptime", stack.exptime, "s")
+    run.metric("sources", len(sources))
+    if np.isfinite(seeing):
+        run.metric("stack_seeing", seeing * stack.wcs.scale, "arcsec")
+        run.metric("stack_ellipticity", ellipticity)
+    return {"stack": stack, "sources": sources}

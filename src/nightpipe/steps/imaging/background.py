@@ -1,0 +1,103 @@
+"""The sky of one image taken away: its level, a plane, or a frame of the sky made of many."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.step import Step, parameter
+from nightpipe.kernels.cosmics import lacosmic
+from nightpipe.maths.robust import clipped_stats, mad_std
+from nightpipe.model.flags import Flag
+from nightpipe.model.frame import Frame
+
+FloatArray = NDArray[np.float64]
+
+
+class SubtractBackground(Step):
+    """Subtract the sky that an image shows by itself: nothing, its level, or a plane; galaxies stay as they are."""
+
+    method: Literal["none", "level", "plane"] = parameter("plane", "what the sky is taken for")
+    box: int = parameter(64, "side of the blocks whose medians are the sky", unit="pixel", ge=8)
+    clip: float = parameter(2.0, "blocks brighter than the rest by this hold objects", unit="sigma", gt=0.5)
+
+    def run(self, frame: Frame) -> Frame:
+        """Return the frame without its sky [electron]; ``NPSKY`` in the header is the level that was taken away.
+
+        Blocks with stars and galaxies are found by their medians and left out; a plane cannot follow what is left of
+        them, unlike a mesh. The variance stays: it is that of the photons that came.
+        """
+        places, levels = self._blocks(frame)
+        if not len(levels) or self.method == "none":
+            return frame.but(header=frame.header | {"NPSKY": 0.0})
+        terms = places if self.method == "plane" and len(levels) >= 9 else places[:, :1]
+        fitted = self._fit(terms, levels)
+        sky = self._surface(frame.shape, fitted)
+        level = float(np.median(sky))
+        return frame.but(data=(frame.data - sky).astype(np.float32), header=frame.header | {"NPSKY": round(level, 4)})
+
+    def _blocks(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """Return (1, x, y) of the middles of blocks, x and y from -1 to 1, and the levels of their sky."""
+        ny, nx = frame.shape
+        rows, values = [], []
+        for y in range(0, ny, self.box):
+            for x in range(0, nx, self.box):
+                part = (slice(y, y + self.box), slice(x, x + self.box))
+                pixels = frame.data[part][frame.good[part]]
+                if pixels.size >= 32:
+                    middle = y + (min(y + self.box, ny) - y - 1) / 2, x + (min(x + self.box, nx) - x - 1) / 2
+                    rows.append((1.0, 2 * middle[1] / max(nx - 1, 1) - 1, 2 * middle[0] / max(ny - 1, 1) - 1))
+                    values.append(clipped_stats(pixels, clip=2.5)[0])
+        return np.array(rows).reshape(-1, 3), np.array(values)
+
+    def _fit(self, terms: FloatArray, levels: FloatArray) -> FloatArray:
+        keep = np.ones(len(levels), dtype=np.bool_)
+        found: FloatArray = np.zeros(terms.shape[1])
+        for _ in range(10):
+            found = np.asarray(np.linalg.lstsq(terms[keep], levels[keep], rcond=None)[0], np.float64)
+            rest = levels - terms @ found
+            width = max(float(mad_std(rest[keep])), 1e-9)
+            new = (rest - np.median(rest[keep]) < self.clip * width) & (rest - np.median(rest[keep]) > -4 * width)
+            if new.sum() < max(3 * terms.shape[1], len(levels) // 10) or np.array_equal(new, keep):
+                break
+            keep = new
+        return np.asarray(found, dtype=np.float64)
+
+    def _surface(self, shape: tuple[int, int], fitted: FloatArray) -> NDArray[Any]:
+        if len(fitted) == 1:
+            return np.asarray(fitted[0])
+        x, y = (np.linspace(-1, 1, n) for n in (shape[1], shape[0]))
+        return np.asarray(fitted[0] + fitted[1] * x[None, :] + fitted[2] * y[:, None])
+
+
+class CosmicsImage(Step):
+    """Flag cosmic rays in one image by their sharp edges (L.A.Cosmic), where dithers cannot tell them."""
+
+    when: Literal["few", "always", "never"] = parameter("few", "few: only where fewer than `enough` images are stacked")
+    enough: int = parameter(3, "so many images of a field find cosmic rays when they are stacked", ge=2)
+    sigclip: float = parameter(5.0, "least significance of a cosmic ray's edge", unit="sigma", gt=0)
+    objlim: float = parameter(5.0, "least contrast between its edge and fine structure", gt=0)
+    grow: float = parameter(3.0, "pixels touching it join when brighter than this", unit="sigma", gt=0)
+    iterations: int = parameter(4, "how often to search anew with what was found removed", ge=1, le=20)
+
+    def run(self, frame: Frame, images: int) -> Frame:
+        """Return the frame with `COSMIC` set; `images` of its field are stacked. The data stay as they are.
+
+        Read noise and gain are the measured ones, and sharp stars are spared by the contrast with fine structure. Van
+        Dokkum 2001, PASP 113, 1420.
+        """
+        if self.when == "never" or (self.when == "few" and images >= self.enough):
+            return frame
+        found = lacosmic(
+            frame.data,
+            frame.var if frame.read_var is None else frame.read_var,
+            ~frame.good,
+            photon=1.0 if frame.photon_var is None else frame.photon_var,
+            sigclip=self.sigclip,
+            objlim=self.objlim,
+            growclip=self.grow,
+            iterations=self.iterations,
+        )
+        return frame.flagged(found & frame.good, Flag.COSMIC)

@@ -1,0 +1,65 @@
+"""RATIR 2013-07-16, raw: selection of the flats, gain and noise, two stacks of five dithers without a catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from nightpipe.api.reduce import Request, reduce_with
+from nightpipe.recipes.book import BOOK
+
+pytestmark = pytest.mark.real
+SHIFTS = {  # offset votes on the same frames by other software
+    "20130716T110712C1o": (-32.87, 33.48),
+    "20130716T110750C1o": (-33.30, 54.81),
+    "20130716T110958C1o": (29.65, 171.30),
+    "20130716T111041C1o": (14.94, -54.20),
+}
+
+
+@pytest.fixture(scope="module")
+def night(shared_data, tmp_path_factory):
+    raw = shared_data("ratir-2013") / "raw"
+    out = tmp_path_factory.mktemp("ratir")
+    return reduce_with(BOOK, [raw], Request(out, cameras=("C1",), workers=1, who="test", figures=False))
+
+
+def test_thirteen_flats_serve_and_the_others_are_told(night):
+    outcome = next(one for one in night.outcomes.values() if one.node.recipe == "selectflats")
+    assert outcome.record["metrics"]["flats_taken"][0] == 13
+    (told,) = [caveat.text for caveat in outcome.caveats if caveat.code == "flat.refused"]
+    assert "6 saturated" in told
+    assert "1 too bright" in told
+    assert "5 too faint" in told
+
+
+def test_two_estimators_of_gain_and_noise_agree(night):
+    outcome = next(one for one in night.outcomes.values() if one.node.recipe == "imagenoise")
+    metrics = {name: value for name, (value, _) in outcome.record["metrics"].items()}
+    assert metrics["gain_check_1"] == pytest.approx(metrics["gain_1"], rel=0.02)
+    assert metrics["read_noise_check_1"] == pytest.approx(metrics["read_noise_1"], rel=0.02)
+    assert 4.6 < metrics["gain_1"] < 5.0
+    assert 11.2 < metrics["read_noise_1"] < 12.1
+
+
+def test_the_dithers_are_registered_as_measured_before(night):
+    target = next(one for one in night.targets if "20130716T110452C1o" in one.exposures)
+    for name, (x, y) in SHIFTS.items():
+        assert target.metrics["shift_x"][name] == pytest.approx(x, abs=0.1)
+        assert target.metrics["shift_y"][name] == pytest.approx(y, abs=0.1)
+
+
+def test_no_frame_is_lost_and_the_stacks_lie_on_the_sky(night):
+    assert [len(one.exposures) for one in night.targets] == [5, 5]
+    for target in night.targets:
+        assert target.metrics["frames_used"] == 5
+        path = next(product.path for product in target.products if product.kind == "Stack")
+        with fits.open(path) as hdus:
+            assert [hdu.name for hdu in hdus[1:6]] == ["SCI", "VAR", "WEIGHT", "COUNT", "MASK"]
+            assert int(hdus["COUNT"].data.max()) == 5
+            scales = WCS(hdus["SCI"].header).proj_plane_pixel_scales()
+            assert float(scales[0].to_value("arcsec")) == pytest.approx(0.318, rel=1e-3)
+            assert np.isfinite(hdus["SCI"].data).all()
+        assert path.with_name(path.stem + "_sources.ecsv").exists()
