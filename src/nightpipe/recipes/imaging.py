@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from nightpipe.base.errors import NoSolutionError
+from nightpipe.base.errors import NoSolutionError, ReferenceMissingError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
+from nightpipe.io.catalogues.cone import cone
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.pointing import Place, placed
 from nightpipe.model.sources import Sources
+from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import NONE, Alignment, Astrometry, Wcs
 from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.flat import FlatField
 from nightpipe.steps.imaging.align import AlignFrames
 from nightpipe.steps.imaging.background import CosmicsImage, SubtractBackground
 from nightpipe.steps.imaging.detect import Detect
+from nightpipe.steps.imaging.solve import SolveAstrometry
 from nightpipe.steps.imaging.stack import StackImages
+from nightpipe.steps.imaging.stars import ReferenceStars
 
 
 @recipe(
@@ -84,16 +88,18 @@ def _shape_of_stars(sources: Sources) -> tuple[float, float]:
     inputs=("sources", "places"),
     many=("sources", "places"),
     outputs=("alignment",),
-    steps=(AlignFrames,),
+    steps=(ReferenceStars, SolveAstrometry, AlignFrames),
 )
 def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) -> dict[str, Any]:
-    """Bring the images of one field together; without a catalogue they are registered among themselves."""
-    if len(sources) == 1:
-        return {"alignment": _alone(run, places[0])}
+    """Solve the images of one field and fit them together; without a catalogue, register them among themselves."""
     first = places[0]
+    stars = _reference_stars(run, first)
+    solved = tuple(_solved(run, one, place, stars) for one, place in zip(sources, places, strict=True))
+    if stars is None and len(sources) == 1:
+        return {"alignment": _alone(run, first)}
     try:
         alignment: Alignment = run(
-            AlignFrames, sources=sources, shape=first.shape, solutions=(), catalogue=None, epoch=first.epoch,
+            AlignFrames, sources=sources, shape=first.shape, solutions=solved, catalogue=stars, epoch=first.epoch,
             nominal=_guess(first),
         )  # fmt: skip
     except NoSolutionError as error:
@@ -105,9 +111,45 @@ def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) 
         if np.isfinite(shift).all():
             run.metric(f"shift_x/{place.exposure.name}", float(shift[0]), "pixel")
             run.metric(f"shift_y/{place.exposure.name}", float(shift[1]), "pixel")
+    if np.isfinite(alignment.catalogue_rms).all():
+        run.metric("astrometry_rms", float(np.hypot(*alignment.catalogue_rms)), "arcsec")
     run.metric("registration_rms", float(np.hypot(*alignment.rms)), "arcsec")
     run.metric("frames_left_out", len(alignment.left_out))
     return {"alignment": alignment}
+
+
+def _reference_stars(run: Run, place: Place) -> StarCatalogue | None:
+    """Return the stars around a field; None, and what to get, where no catalogue has any."""
+    if place.wcs is None:
+        run.caveat("catalogue.no_pointing", "no pointing is known: no catalogue was asked, the images lie nowhere")
+        return None
+    step = cast(ReferenceStars, run.step(ReferenceStars))
+    ny, nx = place.shape
+    radius = float(np.hypot(ny, nx)) * place.scale / 7200.0 + step.margin
+    ra, dec = (float(value) for value in place.wcs.to_sky((nx - 1) / 2, (ny - 1) / 2))
+    try:
+        found = cone(ra, dec, radius, name=step.catalogue, online=step.online)
+    except ReferenceMissingError as error:
+        run.caveat("catalogue.missing", str(error))
+        return None
+    chosen: StarCatalogue = run(ReferenceStars, stars=found)
+    run.metric("catalogue_stars", len(chosen))
+    return chosen
+
+
+def _solved(run: Run, sources: Sources, place: Place, stars: StarCatalogue | None) -> Astrometry | None:
+    """Return an image's own plate solution, None where no rung of the ladder leads to one that may be believed."""
+    if stars is None:
+        return None
+    try:
+        found: Astrometry = run(
+            SolveAstrometry, sources=sources, shape=place.shape, catalogue=stars, epoch=place.epoch, prior=place.wcs,
+            scale=place.scale,
+        )  # fmt: skip
+    except NoSolutionError as error:
+        run.caveat("astrometry.none", f"{place.exposure.name} was not solved by itself: {error.found}")
+        return None
+    return found
 
 
 def _guess(place: Place) -> Wcs:

@@ -169,7 +169,7 @@ def _darks(builder: Builder, exposure: Exposure) -> tuple[Match, tuple[Caveat, .
         for one in match.reasons
     )
     told: tuple[Caveat, ...] = ()
-    if best < 0.95 * wanted:
+    if times[-1] < 0.95 * wanted:
         told = (Caveat("dark.scaled", f"no dark above {times[-1]:g} s: that of {best:g} s serves {wanted:g} s"),)
     return Match(taken, match.caveats, reasons), told
 

@@ -46,6 +46,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "MapWavelength": "spectra.wavemap",
         "CosmicsImage": "imaging.background",
         "SubtractBackground": "imaging.background",
+        "ReferenceStars": "imaging.stars",
         "Detect": "imaging.detect",
         "StackImages": "imaging.stack",
         "SolveAstrometry": "imaging.solve",
