@@ -111,8 +111,9 @@ def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) 
         if np.isfinite(shift).all():
             run.metric(f"shift_x/{place.exposure.name}", float(shift[0]), "pixel")
             run.metric(f"shift_y/{place.exposure.name}", float(shift[1]), "pixel")
-    if np.isfinite(alignment.catalogue_rms).all():
-        run.metric("astrometry_rms", float(np.hypot(*alignment.catalogue_rms)), "arcsec")
+    if own := [one for one in solved if one is not None]:
+        run.metric("astrometry_rms", float(np.median([np.hypot(*one.rms) for one in own])), "arcsec")
+        run.metric("astrometry_matches", float(np.median([one.matches for one in own])))
     run.metric("registration_rms", float(np.hypot(*alignment.rms)), "arcsec")
     run.metric("frames_left_out", len(alignment.left_out))
     return {"alignment": alignment}
