@@ -53,6 +53,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "AlignFrames": "imaging.align",
         "Photometer": "imaging.photometry",
         "ModelPsf": "imaging.psf",
+        "FitZeroPoint": "imaging.zeropoint",
         "Barycentre": "post.barycentre",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",
