@@ -21,6 +21,7 @@ from nightpipe.simulate.detector import expose
 from nightpipe.simulate.dialects import dialect
 from nightpipe.simulate.dialects.base import Cards, Dialect, Layout
 from nightpipe.simulate.exposures import light_of
+from nightpipe.simulate.ifu.night import IFUS, write_ifu_night
 from nightpipe.simulate.imaging.camera import known_imagers
 from nightpipe.simulate.imaging.night import is_imager, write_imaging_night
 from nightpipe.simulate.rig import Rig, build, stream
@@ -32,10 +33,12 @@ def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) ->
 
     The truth lies beside and not within, so that a reduction of `out` finds raw frames only.
 
-    `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written, or an imager.
-    `options` are the fields of `NightOptions`, or of `imaging.schedule.ImagingOptions`.
-    Raises `ConfigError` for an unknown instrument or option.
+    `instrument` is one of `arms`, or the name of a spectrograph, all of whose arms are then written, or an imager,
+    or ``sedm``. `options` are the fields of `NightOptions`, `imaging.schedule.ImagingOptions` or
+    `ifu.schedule.IfuOptions`. Raises `ConfigError` for an unknown instrument or option.
     """
+    if instrument.casefold() in IFUS:
+        return write_ifu_night(out, seed=seed, **options)
     if is_imager(instrument):
         return write_imaging_night(instrument, out, seed=seed, **options)
     asked = checked(options)
@@ -68,7 +71,7 @@ def arms(instrument: str) -> tuple[str, ...]:
     name = instrument.casefold().replace("-", "_")
     found = tuple(arm for arm in known_benches() if arm in (name, f"{name}_blue", f"{name}_red"))
     if not found:
-        known = ", ".join((*known_benches(), *known_imagers()))
+        known = ", ".join((*known_benches(), *known_imagers(), *IFUS))
         raise ConfigError("an instrument that can be simulated", instrument, f"one of {known}")
     return found
 

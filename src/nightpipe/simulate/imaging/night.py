@@ -21,7 +21,7 @@ from nightpipe.simulate.rig import stream
 
 F32 = NDArray[np.float32]
 
-TARGET = "AT2026sim"
+TARGET: str = ImagingOptions.model_fields["target_name"].default
 
 
 def is_imager(name: str) -> bool:
@@ -47,8 +47,10 @@ def checked(options: dict[str, Any]) -> ImagingOptions:
         raise ConfigError(f"an option of the simulator: {name}", first["msg"], f"one of {known}") from error
 
 
-def write_imaging_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) -> Path:
-    """Write a raw night of an imager into `out`, its truth into ``OUT-truth`` beside it, and return the latter.
+def write_imaging_night(
+    instrument: str, out: Path, *, seed: int = 1, beside: Path | None = None, **options: Any
+) -> Path:
+    """Write a raw night of an imager into `out`, its truth into ``OUT-truth`` (or `beside`), and return that.
 
     `options` are the fields of `ImagingOptions`. The truth folder holds ``NIGHT.json`` (facts of each frame and
     camera), ``stars.fits``, ``galaxies.fits``, one table per frame, images of each detector, and the catalogues
@@ -62,7 +64,7 @@ def write_imaging_night(instrument: str, out: Path, *, seed: int = 1, **options:
             f"filters and cameras of {known.name}", ", ".join(asked.filters + asked.cameras), f"of {names}"
         )
     out = out.resolve()
-    folder = out.with_name(f"{out.name}-truth")
+    folder = beside or out.with_name(f"{out.name}-truth")
     for place in (out, folder):
         place.mkdir(parents=True, exist_ok=True)
     field = field_of(known, asked, seed)
@@ -90,7 +92,7 @@ def _camera_night(
             continue
         filters = filters_of(camera, shot.turn, options)
         lost = Fault.NO_COORDINATES in options.faults
-        taken = Taken(known, camera, shot, filters, TARGET if shot.kind == "science" else shot.kind, lost)
+        taken = Taken(known, camera, shot, filters, options.target_name if shot.kind == "science" else shot.kind, lost)
         raw, light, left, cosmic = expose(known, silicon, shot, field, options, seed, left)
         name = tongue.file_name(taken)
         with written(out / name) as file:

@@ -80,7 +80,7 @@ def field_of(known: Observatory, options: ImagingOptions, seed: int) -> Field:
     latitude = galactic(*centre)[1] if options.latitude is None else options.latitude
     side = _side(known, options)
     faintest = _faintest(known, options)
-    rng = stream(seed, "field")
+    rng = stream(seed, f"field {centre[0]:.3f} {centre[1]:.3f}")
     if options.catalogue:
         stars = _catalogue(Path(options.catalogue), rng)
     else:
@@ -112,7 +112,7 @@ def fading(options: ImagingOptions, hours: float) -> float:
     return 0.02 / 24.0 * hours
 
 
-def pointing_of(camera: Camera, shot: Shot, seed: int) -> Pointing:
+def pointing_of(camera: Camera, shot: Shot, seed: int, aim: tuple[float, float] | None = None) -> Pointing:
     """Return the true geometry of one camera in one exposure: the description's, perturbed as hardware is."""
     hardware = stream(seed, f"hardware {camera.name}")
     scale = camera.scale * (1.0 + hardware.normal(0.0, 0.002))
@@ -120,7 +120,7 @@ def pointing_of(camera: Camera, shot: Shot, seed: int) -> Pointing:
     wander = stream(seed, f"wander {camera.name} {shot.number}")
     east, north = (
         sum(parts) + 1.5 * hardware.normal()
-        for parts in zip(shot.offset, shot.axis, shot.error, camera.offset, strict=True)
+        for parts in zip(shot.offset, shot.axis, shot.error, aim or camera.offset, strict=True)
     )
     x0, x1, y0, y1 = camera.light
     middle = ((x1 - x0 - 1) / 2.0, (y1 - y0 - 1) / 2.0)
@@ -141,7 +141,7 @@ def science(known: Observatory, camera: Camera, shot: Shot, field: Field, option
     """Return the light of the field in one exposure."""
     x0, x1, y0, y1 = camera.light
     image = np.zeros((y1 - y0, x1 - x0), np.float32)
-    pointing = pointing_of(camera, shot, seed)
+    pointing = pointing_of(camera, shot, seed, options.aim)
     x, y = pointing.to_pixel(*field.stars.at(shot.epoch))
     patches = []
     for patch, name in zip(camera.patches, filters_of(camera, shot.turn, options), strict=True):

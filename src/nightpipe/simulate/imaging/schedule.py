@@ -35,7 +35,8 @@ class ImagingOptions(BaseModel):
     stars then hold. `transient`: none, supernova, afterglow; `transient_mag` in r at the first frame, `transient_sky`
     its offset (east, north) [arcsec] from the target, `host` r magnitude of its galaxy (0: none), `host_offset`
     [arcsec]. `clouds` is the mean transparency, which then varies by a third of what is lost. `bad_wcs`: the header's
-    pointing is off by so many arcsec.
+    pointing is off by so many arcsec. `start` (ISO) is that of the first science frame, `aim` (east, north) [arcsec]
+    where the arrays' middles point from the target, `pointing_error` [arcsec] rms that of the telescope.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,10 @@ class ImagingOptions(BaseModel):
     host: float = Field(17.5, ge=0.0)
     host_offset: float = Field(2.0, ge=0.0)
     bad_wcs: float = Field(0.0, ge=0.0)
+    target_name: str = "AT2026sim"
+    start: str = ""
+    aim: tuple[float, float] | None = None
+    pointing_error: float | None = Field(None, ge=0.0)
     galaxies: bool = True
     cosmics: bool = True
     trails: bool = True
@@ -72,7 +77,7 @@ class ImagingOptions(BaseModel):
         """Let a command line give several in one word."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("transient_sky", mode="before")
+    @field_validator("transient_sky", "aim", mode="before")
     @classmethod
     def _pair(cls, value: object) -> object:
         """Let a command line give an offset as ``3.0,-2.5``."""
@@ -170,7 +175,8 @@ class Planner:
 
     def __init__(self, known: Observatory, options: ImagingOptions, rng: np.random.Generator) -> None:
         self.known, self.options, self.rng = known, options, rng
-        self.clock = datetime.fromisoformat(known.start).replace(tzinfo=UTC) - timedelta(hours=3)
+        self.begin = datetime.fromisoformat(options.start or known.start).replace(tzinfo=UTC)
+        self.clock = self.begin - timedelta(hours=3)
         self.dusk = self.clock
         self.shots: list[Shot] = []
         ra, dec = known.centre
@@ -181,7 +187,7 @@ class Planner:
         few = self.options.size == "small"
         if self.options.calibrations:
             self._calibrations(few)
-        self.clock = max(self.clock, datetime.fromisoformat(self.known.start).replace(tzinfo=UTC))
+        self.clock = max(self.clock, self.begin)
         for turn in range(turns(self.known, self.options)):
             self._dithers(turn, self.options.exposures or (3 if few else 10))
         return tuple(self.shots)
@@ -242,8 +248,10 @@ class Planner:
 
     def _blind(self) -> np.ndarray:
         """Return the telescope's pointing error of tonight [arcsec], the same for all dithers."""
+        asked = self.options.pointing_error
+        size = self.known.pointing_error if asked is None else asked
         night = np.random.default_rng([int(self.centre[0] * 100), 77])
-        return np.asarray(night.normal(0.0, self.known.pointing_error, 2) + np.array([self.options.bad_wcs, 0.0]))
+        return np.asarray(night.normal(0.0, size, 2) + np.array([self.options.bad_wcs, 0.0]))
 
     def _exptime(self, turn: int) -> float:
         camera = wanted(self.known, self.options)[0]
