@@ -83,9 +83,12 @@ def _add(image: np.ndarray, px: float, py: float, counts: float, sigma: float) -
 
 def observed(
     rng: np.random.Generator, electrons: np.ndarray, *, sky: float = 200.0, read_noise: float = 5.0, exptime=100.0,
-    name="image", saturation: float = np.inf, cosmics: int = 0, flag_cosmics: bool = False,
+    name="image", saturation: float = np.inf, cosmics: int = 0, flagged: float = 0.0,
 ) -> Frame:  # fmt: skip
-    """Return a sky-subtracted frame of Poisson `electrons` on `sky`, with the variance of the noiseless image."""
+    """Return a sky-subtracted frame of Poisson `electrons` on `sky`, with the variance of the noiseless image.
+
+    Of the `cosmics` a share `flagged` is known to be such.
+    """
     total = electrons + sky
     data = rng.poisson(total) + rng.normal(0, read_noise, total.shape)
     mask = np.where(data > saturation, np.uint32(Flag.SATURATED), np.uint32(0))
@@ -96,9 +99,8 @@ def observed(
         rows = np.clip((y + np.arange(length) * np.sin(angle)).astype(int), 0, total.shape[0] - 1)
         columns = np.clip((x + np.arange(length) * np.cos(angle)).astype(int), 0, total.shape[1] - 1)
         data[rows, columns] += rng.uniform(500, 5000)
-        hit[rows, columns] = True
-    if flag_cosmics:
-        mask |= np.where(hit, np.uint32(Flag.COSMIC), np.uint32(0))
+        hit[rows, columns] |= rng.random() < flagged
+    mask |= np.where(hit, np.uint32(Flag.COSMIC), np.uint32(0))
     ones = np.ones(total.shape, np.float32)
     return Frame(
         (np.minimum(data, saturation) - sky).astype(np.float32), (total + read_noise**2).astype(np.float32), mask,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightpipe.base.errors import NightpipeError
-from nightpipe.cli import catalogues, machine, products, reducing
+from nightpipe.cli import catalogues, imaging, machine, products, reducing
 
 NOTHING_USABLE = 12
 OURS = 1
@@ -27,6 +27,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(reducing.reduce, reducing.init, reducing.plan, reducing.recipe),
     *(products.show, products.why, products.decide, products.clean),
+    imaging.findnew,
     *(machine.simulate, machine.doctor, machine.docs),
 )
 for command in COMMANDS:
