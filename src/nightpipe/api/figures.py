@@ -12,6 +12,7 @@ from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import HIDDEN, Store
 from nightpipe.io import codec
+from nightpipe.model.classification import Classification
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import Response, Spectrum
@@ -39,6 +40,10 @@ def draw(model: Any) -> Figure:
 
     if isinstance(model, Spectrum):
         return spectra.spectrum(model)
+    if isinstance(model, Classification):
+        from nightpipe.plots.classify import classification
+
+        return classification(model)
     if isinstance(model, Response):
         return spectra.response(model)
     if isinstance(model, WaveSolution):

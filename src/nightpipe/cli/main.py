@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightpipe.base.errors import NightpipeError
-from nightpipe.cli import catalogues, imaging, machine, products, reducing
+from nightpipe.cli import catalogues, classifying, imaging, machine, products, reducing
 
 NOTHING_USABLE = 12
 OURS = 1
@@ -28,10 +28,12 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     *(reducing.reduce, reducing.init, reducing.plan, reducing.recipe),
     *(products.show, products.why, products.decide, products.clean),
     imaging.findnew,
+    classifying.classify,
     *(machine.simulate, machine.doctor, machine.docs),
 )
 for command in COMMANDS:
     app.command()(command)
+machine.data.command("import")(classifying.import_templates)
 app.add_typer(machine.instruments, name="instrument")
 app.add_typer(machine.data, name="data")
 app.add_typer(catalogues.catalogues, name="catalogue")

@@ -89,6 +89,33 @@ _SETS = (
         made=("sections.fits",),
         form=3,
     ),
+    DataSet(
+        name="templates",
+        summary="5,557 flattened spectra of 653 supernovae and other transients, for `nightpipe classify`",
+        licence="MIT, F. Stoppa and the authors of SNID-SAGE: the templates alone are kept, no code",
+        requirement="snid-sage==0.9.0",
+        wheel_sha256="ec332440d2986e38648698b93d9154f7ffb7fcf673f21d7003b2fecdfdc2fb88",
+        folder="snid_sage/templates/",
+        files={
+            "templates_AGN.hdf5": "f0e41d5f966d8b687aec628364ac400da74e27e350bbb60cbc18a245c20960b3",
+            "templates_GAP.hdf5": "4212feb1d75ff8c6c9c9f91c7cc482219787e23a97c57e7bc9ccc3b2b72dc6bc",
+            "templates_Galaxy.hdf5": "87926016414118b8881f3a8daf4e7a608ee28c0ef24bd854d23e3453025c23cf",
+            "templates_II.hdf5": "9f981f2aac5af5a30791e7543a53cc2c97cbca37b83991bebdcc9b04c7e6fc54",
+            "templates_Ia.hdf5": "d3e13e8af7734aa1921122095d54b7bdeef17d61566efa3039268b5bb85121f2",
+            "templates_Ib.hdf5": "c01668e5924341e0b2696be969c40c07812130c71cfb6e5615ae8e4b6c50644e",
+            "templates_Ibn.hdf5": "dc5845a4103efb8468d4223fee369ebe650f094d62139368e4e09deb0e03d9e5",
+            "templates_Ic.hdf5": "0a6fdc1c15efdb56839eac70b0b8a80e95780d770a334b094d380ad6183015f2",
+            "templates_Icn.hdf5": "1ba1c7c42e4bf417706104a5060e80aea52051aa491cd63d793246ca6b3aff44",
+            "templates_KN.hdf5": "0bcabef8cf390b7a3986ad6283f3ef50d569fdfa8dc893fc2ebfa0413c5359da",
+            "templates_LFBOT.hdf5": "2ea3d02dd4b12a38f4f06b814240d05361575f264dc848b37fe2613978d0c886",
+            "templates_SLSN.hdf5": "074b69cb30b6805c4810e50fd0c428b2bc003695ba06f71592be3f9afdf556b1",
+            "templates_Star.hdf5": "37f1545d3195cd5056c69c9dcda3d0f5dc71d05f1419efc8154e46020da36935",
+            "templates_TDE.hdf5": "bffec1ccb651cacfe69eaeec2121a6b6cfa896d9335cccbc13359dec261d6963",
+        },
+        texts={"LICENSE": "snid_sage-0.9.0.dist-info/licenses/LICENSE"},
+        convert="nightpipe.io.banks:compact",
+        made=("bank.npb",),
+    ),
 )
 
 

@@ -12,6 +12,7 @@ MODULES = (
     "asterisms",
     "combine",
     "cosmics",
+    "evidence",
     "fits",
     "moments",
     "psf",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.engine.builder import Book
-from nightpipe.recipes import detector, imagemasters, imaging, longslit, masters, post
+from nightpipe.recipes import classify, detector, imagemasters, imaging, longslit, masters, post
 from nightpipe.recipes.planner import plan
 
 BOOK = Book(
@@ -20,6 +20,7 @@ BOOK = Book(
         post.calibrate,
         post.combine,
         post.splice,
+        classify.classify,
         imagemasters.selectflats,
         imagemasters.imagenoise,
         imagemasters.imageflat,

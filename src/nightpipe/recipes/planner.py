@@ -11,6 +11,8 @@ from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef
+from nightpipe.io.banks import SET as TEMPLATES
+from nightpipe.io.download import present
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.names import filed, folder_of, label_of, published
 from nightpipe.recipes.planimaging import plan_images
@@ -29,7 +31,8 @@ def plan(night: Night, builder: Builder) -> None:
         groups[_group(exposure)].append(exposure)
     air = _air(builder, exposures, reduced)
     combined = {key: _target(builder, members, reduced, responses, air.get(key[0])) for key, members in groups.items()}
-    _splice_arms(builder, groups, combined)
+    spliced = _splice_arms(builder, groups, combined)
+    _classified(builder, groups, combined, spliced)
     if not exposures and not night.of(FrameType.IMAGE):
         _calibrations_alone(night, builder)
 
@@ -304,23 +307,52 @@ def _target(
 
 def _splice_arms(
     builder: Builder, groups: dict[tuple[str, ...], list[Exposure]], combined: dict[tuple[str, ...], Node]
-) -> None:
+) -> dict[tuple[str, str], Node]:
     """Join the arms of a target that was seen through several, where each has one setup and a response."""
+    spliced = {}
     arms: dict[tuple[str, str], dict[str, list[tuple[str, ...]]]] = defaultdict(lambda: defaultdict(list))
     for key in groups:
         instrument, target, arm = key[:3]
         arms[instrument, target][arm].append(key)
-    for (_, target), by_arm in arms.items():
+    for (instrument, target), by_arm in arms.items():
         if len(by_arm) < 2 or any(len(keys) > 1 for keys in by_arm.values()):
             continue
         keys = [keys[0] for keys in by_arm.values()]
         folder = folder_of(groups[keys[0]][0])
-        builder.node(
+        spliced[instrument, target] = builder.node(
             "splice",
             inputs={"arms": [combined[key]["spectra"] for key in keys]},
             target=target,
             label=f"{folder}_spliced",
             publish={"spectra": f"{folder}/{folder}_spliced"},
+        )
+    return spliced
+
+
+def _classified(
+    builder: Builder,
+    groups: dict[tuple[str, ...], list[Exposure]],
+    combined: dict[tuple[str, ...], Node],
+    spliced: dict[tuple[str, str], Node],
+) -> None:
+    """Classify each science target's final spectra: the spliced ones, else those of each setup."""
+    final: dict[int, tuple[Node, Exposure]] = {}
+    for key, members in groups.items():
+        if members[0].type is FrameType.SCIENCE:
+            node = spliced.get((key[0], key[1]), combined[key])
+            final[id(node)] = node, members[0]
+    if not final or builder.quick:
+        return
+    if not present(TEMPLATES):
+        builder.note("no bank of templates, so nothing is classified: `nightpipe data get templates` brings one")
+        return
+    for node, exposure in final.values():
+        builder.node(
+            "classify",
+            inputs={"spectra": node["spectra"]},
+            target=exposure.target,
+            label=f"{node.label}_class",
+            publish={"classifications": f"{folder_of(exposure)}/{node.label}_class"},
         )
 
 

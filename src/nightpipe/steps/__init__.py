@@ -63,6 +63,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "BuildFringe": "imaging.fringe",
         "Defringe": "imaging.fringe",
         "Barycentre": "post.barycentre",
+        "Classify": "post.classify",
         "FluxCalibrate": "post.fluxcal",
         "FluxCalibrateImage": "post.fluxcal",
         "Sensitivity": "post.sensitivity",

@@ -1,0 +1,105 @@
+"""The command `classify`, and the import of template banks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from nightpipe.model.classification import Classification
+
+NOTHING, SOME = 12, 11
+
+
+def classify(
+    spectra: Annotated[
+        list[Path], typer.Argument(metavar="SPECTRUM...", help="Spectra: text, FITS or products, or folders of them.")
+    ],
+    *,
+    z: Annotated[float | None, typer.Option("--z", help="Redshift, where it is known.")] = None,
+    z_error: Annotated[float, typer.Option("--z-error", min=0.0, help="Its error: makes --z a prior.")] = 0.0,
+    z_max: Annotated[float, typer.Option("--z-max", min=0.0, max=1.0, help="Largest redshift looked for.")] = 1.0,
+    phase: Annotated[float | None, typer.Option("--phase", help="Days from maximum light, as a prior.")] = None,
+    age: Annotated[float | None, typer.Option("--age", help="Days since first light: no template is older.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a spectrum.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw SPECTRUM_class.png beside each spectrum.")] = False,
+    snid: Annotated[bool, typer.Option("--snid", help="Write SPECTRUM_snid.output, as SNID does.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for figures and SNID's outputs.")] = None,
+    bank: Annotated[
+        list[Path] | None, typer.Option("--bank", help="Banks of templates. Default: all installed.")
+    ] = None,
+) -> None:
+    """Tell what kind of transient each spectrum shows: type and probability, redshift, phase, best templates."""
+    from nightpipe.api import classify as api
+    from nightpipe.base.errors import NightpipeError
+    from nightpipe.io.classifier import json_text
+
+    files = [file for path in spectra for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    settings: dict[str, Any] = {"redshift": z, "redshift_error": z_error, "z_max": z_max, "phase": phase, "age": age}
+    failed = done = 0
+    for path, found in api.classify(files, banks=bank or (), **settings):
+        if isinstance(found, NightpipeError):
+            failed += 1
+            typer.echo(f"{path}: {found}", err=True)
+            continue
+        done += 1
+        typer.echo(json_text(found) if as_json else "\n".join(told(path, found)))
+        _write(path, found, out or path.parent, plot=plot, snid=snid)
+    if failed:
+        raise typer.Exit(SOME if done else NOTHING)
+
+
+def told(path: Path, found: Classification) -> list[str]:
+    """Return the answer in lines for people."""
+    mode = found.modes[0]
+    error = "given" if found.redshift_given else f"+- {mode.error:.4f}"
+    first = f"{path.name}: {found.verdict}   {found.kind}, P({found.type}) = {found.probability:.2f}   "
+    first += f"z = {mode.z:.4f} {error}"
+    if not found.redshift_given:
+        first += f" (P = {mode.probability:.2f})"
+    if found.phase == found.phase:
+        first += f"   phase {found.phase:+.0f} +- {found.phase_error:.0f} d"
+    if found.host_share > 0:
+        first += f"   host {100 * found.host_share:.0f}%"
+    others = sorted(found.types.items(), key=lambda item: -item[1])
+    lines = [first, "  types:  " + "  ".join(f"{name} {value:.3f}" for name, value in others if value >= 0.001)]
+    if len(found.modes) > 1 and not found.redshift_given:
+        lines.append("  redshifts:  " + "  ".join(f"{one.z:.4f} ({one.probability:.2f})" for one in found.modes[:4]))
+    for match in found.matches[:5]:
+        age = f"{match.age:+6.0f} d" if match.age == match.age else "     ? d"
+        numbers = f"z {match.z:.4f}   rlap {match.rlap:5.1f}   lap {match.lap:.2f}"
+        lines.append(f"  {match.object:16} {match.subtype:10} {age}   {numbers}")
+    return lines + [f"  caveat {caveat}" for caveat in found.caveats]
+
+
+def _write(path: Path, found: Classification, out: Path, *, plot: bool, snid: bool) -> None:
+    from nightpipe.io.atomic import written
+    from nightpipe.io.classifier import snid_output
+
+    if snid:
+        with written(out / f"{path.stem}_snid.output") as stream:
+            stream.write(snid_output(found).encode())
+    if plot:
+        from nightpipe.api.classify import figure
+        from nightpipe.plots.style import save
+
+        save(figure(found), out / f"{path.stem}_class.png")
+
+
+def import_templates(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of *.lnw (SNID), *.hdf5 (SNID-SAGE), or bank.csv and spectra.")
+    ],
+    *,
+    name: Annotated[str, typer.Option("--name", help="Name of the bank. Default: the folder's.")] = "",
+) -> None:
+    """Import a bank of templates of your own; it is used beside the others."""
+    from nightpipe.io.banks import import_bank, read_bank
+
+    path = import_bank(folder, name)
+    bank = read_bank(path)
+    typer.echo(
+        f"{path}: {len(bank)} templates of {len(bank.starts)} objects, {int(bank.has_flux.sum())} with their flux"
+    )

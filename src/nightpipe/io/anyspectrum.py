@@ -1,0 +1,214 @@
+"""Any one-dimensional spectrum, as people keep them: text, FITS images and tables, our own products."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.caveat import Caveat
+from nightpipe.base.errors import UnreadableFileError
+from nightpipe.io.export import read_spectra
+from nightpipe.maths.air import to_air
+from nightpipe.model.classification import Observed, observed
+from nightpipe.model.exposure import Header
+
+FloatArray = NDArray[np.float64]
+LEAST_POINTS = 30
+_WAVES = ("wave", "wavelength", "lambda", "lam", "loglam", "wl", "angstrom")
+_FLUXES = ("flux", "flam", "f_lambda", "spec", "intensity", "counts", "optimal")
+_ERRORS = ("err", "error", "fluxerr", "flux_err", "flux_error", "sigma", "stdev", "e_flux", "unc", "uncertainty")
+_VARIANCES = ("var", "variance")
+_INVERSES = ("ivar",)
+
+
+def read_any(path: str | Path) -> Observed:
+    """Return the spectrum in a file; of a product with several objects the first.
+
+    Text has two columns or three (wavelength, flux, error), comments with ``#``; FITS an image with a wavelength scale
+    in its header, or a table whose columns say what they are. Wavelengths in micrometres and nanometres become
+    Angstrom, descending ones are turned round, vacuum becomes air; what is not finite is masked, and errors that are
+    not positive are replaced by the scatter: each leaves a caveat. Raises `UnreadableFileError` saying what was found.
+    """
+    return read_all(path)[0]
+
+
+def read_all(path: str | Path) -> tuple[Observed, ...]:
+    """Return every spectrum in a file, see `read_any`."""
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableFileError(f"a spectrum: {path}", "no such file", "check the name")
+    with path.open("rb") as stream:
+        start = stream.read(30)
+    if not start.startswith(b"SIMPLE  ="):
+        return (_text(path),)
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():  # what is truncated or odd is told by an error of ours
+        warnings.simplefilter("ignore", AstropyWarning)
+        try:
+            return tuple(observed(one) for one in read_spectra(path))
+        except UnreadableFileError:
+            return (_fits(path),)
+
+
+def _text(path: Path) -> Observed:
+    header: Header = {}
+    rows: list[list[str]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        plain = line.strip()
+        if plain.startswith(("#", "%", ";", "!")):
+            key, _, value = plain[1:].replace("=", ":", 1).partition(":")
+            header[key.strip().upper()] = value.partition(" / ")[0].strip().strip("'").strip()
+        elif plain:
+            rows.append(plain.replace(",", " ").split())
+    columns = _numbers(path, rows)
+    error = columns[2] if len(columns) > 2 else None
+    return made(path.name, columns[0], columns[1], error, header)
+
+
+def _numbers(path: Path, rows: list[list[str]]) -> FloatArray:
+    """Return the columns of a text table; a line of column names may come first."""
+    if rows and not _is_number(rows[0][0]):
+        rows = rows[1:]
+    width = min((len(row) for row in rows), default=0)
+    if width < 2:
+        remedy = "give two columns or three: wavelength, flux, error"
+        raise UnreadableFileError(f"a spectrum in {path}", f"{len(rows)} lines of {width} columns", remedy)
+    try:
+        return np.array([[float(word) for word in row[: min(width, 3)]] for row in rows], dtype=np.float64).T
+    except ValueError as error:
+        raise UnreadableFileError(f"numbers in {path}", str(error), "mend or remove that line") from error
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _fits(path: Path) -> Observed:
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            for hdu in hdus:
+                found = _of_table(hdu) if hasattr(hdu, "columns") else _of_image(hdu)
+                if found is not None:
+                    header = {str(key): hdus[0].header[key] for key in hdus[0].header if key} | found[3]
+                    return made(path.name, found[0], found[1], found[2], header)
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise UnreadableFileError(f"a spectrum in {path}", str(error), "check that the file is whole") from error
+    remedy = "an image needs CRVAL1 and CDELT1 (or CD1_1), a table columns named wave and flux"
+    raise UnreadableFileError(f"a spectrum in {path}", "neither an image with a scale nor a table of one", remedy)
+
+
+def _of_image(hdu: Any) -> tuple[Any, Any, Any, Header] | None:
+    """Read an image whose first axis is wavelength; of IRAF's bands the first is the flux, the fourth its error."""
+    header = hdu.header
+    step = header.get("CDELT1") or header.get("CD1_1")
+    if hdu.data is None or "CRVAL1" not in header or not step:
+        return None
+    data = np.asarray(hdu.data, dtype=np.float64)
+    bands = data.reshape(-1, data.shape[-1])
+    wave = float(header["CRVAL1"]) + (np.arange(bands.shape[1]) + 1.0 - float(header.get("CRPIX1", 1.0))) * float(step)
+    if int(header.get("DC-FLAG", 0)) == 1 or "LOG" in str(header.get("CTYPE1", "")).upper():
+        wave = 10.0**wave
+    own = {key: header[key] for key in ("CTYPE1", "CUNIT1", "AIRORVAC") if key in header}
+    return wave, bands[0], bands[3] if len(bands) >= 4 else None, own
+
+
+def _of_table(hdu: Any) -> tuple[FloatArray, FloatArray, FloatArray | None, Header] | None:
+    names = {str(name).lower(): str(name) for name in hdu.columns.names}
+    wave, flux = _named(hdu, names, _WAVES), _named(hdu, names, _FLUXES)
+    if wave is None or flux is None:
+        return None
+    if "loglam" in names and wave.max() < 10:
+        wave = 10.0**wave
+    error = _named(hdu, names, _ERRORS)
+    variance, inverse = _named(hdu, names, _VARIANCES), _named(hdu, names, _INVERSES)
+    if error is None and variance is not None:
+        error = np.sqrt(np.maximum(variance, 0.0))
+    if error is None and inverse is not None:
+        error = 1.0 / np.sqrt(np.maximum(inverse, 1e-300))
+    vacuum = {"AIRORVAC": "vac"} if "loglam" in names else {}
+    return wave, flux, error, {**{key: hdu.header[key] for key in ("AIRORVAC",) if key in hdu.header}, **vacuum}
+
+
+def _named(hdu: Any, names: dict[str, str], wanted: tuple[str, ...]) -> FloatArray | None:
+    for name in wanted:
+        if name in names:
+            return np.asarray(hdu.data[names[name]], dtype=np.float64).ravel()
+    return None
+
+
+def made(name: str, wave: FloatArray, flux: FloatArray, error: FloatArray | None, header: Header) -> Observed:
+    """Return a spectrum in order: Angstrom, air, increasing, masked where it cannot be used.
+
+    Raises `UnreadableFileError` where fewer than 30 points can be used.
+    """
+    caveats: list[Caveat] = []
+    scaled = _angstrom(wave, caveats)
+    order = np.argsort(scaled, kind="stable")
+    if len(order) > 1 and scaled[0] > scaled[-1]:
+        caveats.append(Caveat("spectrum.descending", "the wavelengths descended and were turned round"))
+    order = order[np.isfinite(scaled[order])]
+    order = order[np.concatenate([[True], np.diff(scaled[order]) > 0])] if len(order) else order
+    wave, flux = scaled[order], flux[order]
+    good = np.isfinite(flux)
+    if not good.all():
+        caveats.append(Caveat("spectrum.not_finite", f"{int((~good).sum())} points are not finite and were left out"))
+    if int(good.sum()) < LEAST_POINTS:
+        found = f"{int(good.sum())} points with finite wavelength and flux"
+        raise UnreadableFileError(
+            f"a spectrum of at least {LEAST_POINTS} points: {name}", found, "give the whole spectrum"
+        )
+    var = _variance(flux, None if error is None else error[order], good, caveats)
+    if _is_vacuum(header):
+        wave = to_air(wave)
+    filled = np.where(good, flux, 0.0)
+    kept = np.zeros_like(filled) if var is None else var
+    return Observed(name, wave, filled, kept, good, var is not None, 0.0, header, tuple(caveats))
+
+
+def _angstrom(wave: FloatArray, caveats: list[Caveat]) -> FloatArray:
+    top = float(np.nanmax(np.where(np.isfinite(wave), wave, -np.inf))) if len(wave) else 0.0
+    for below, factor, unit in ((30.0, 1e4, "micrometres"), (2600.0, 10.0, "nanometres")):
+        if 0.0 < top < below:
+            caveats.append(Caveat("spectrum.unit", f"wavelengths up to {top:g} were taken for {unit}"))
+            return np.asarray(wave * factor)
+    return np.asarray(wave, dtype=np.float64)
+
+
+def _variance(
+    flux: FloatArray, error: FloatArray | None, good: NDArray[np.bool_], caveats: list[Caveat]
+) -> FloatArray | None:
+    """Return the variance from the third column; None, with a caveat, where it cannot be one."""
+    if error is None:
+        return None
+    usable = good & np.isfinite(error) & (error > 0)
+    if usable.sum() < 0.5 * good.sum():
+        text = "most errors are zero, negative or not finite: the noise is told from the scatter instead"
+        caveats.append(Caveat("spectrum.errors", text))
+        return None
+    if usable.sum() < good.sum():
+        count = int((good & ~usable).sum())
+        caveats.append(Caveat("spectrum.errors", f"{count} points without a positive error were left out"))
+        good &= usable
+    size = float(np.median(np.abs(flux[usable])))
+    if size < 1e-9 and float(np.median(error[usable])) < 1e-6 * size:
+        caveats.append(
+            Caveat("spectrum.variance", "the third column is far below the flux: it was taken for a variance")
+        )
+        return np.where(usable, error, 0.0)
+    return np.where(usable, error, 0.0) ** 2
+
+
+def _is_vacuum(header: Header) -> bool:
+    words = " ".join(str(header.get(key, "")) for key in ("AIRORVAC", "WAVELENGTH", "VACUUM")).lower()
+    return "vac" in words or words.strip() in ("t", "true")

@@ -1,0 +1,245 @@
+"""Classification: what kind of transient a spectrum shows, at which redshift, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightpipe.base.caveat import Caveat
+from nightpipe.base.errors import BadFrameError
+from nightpipe.base.step import Step, parameter
+from nightpipe.maths.compare import compare
+from nightpipe.maths.matching import I64, LOWEST, lag_of, redshift_of
+from nightpipe.maths.ranker import Ranker, inputs, joint, log_odds, redshift_error
+from nightpipe.model.classification import Classification, Observed, RedshiftMode, TemplateMatch
+from nightpipe.model.templates import GROUPS, KINDS, TYPES
+from nightpipe.steps.post.evidence import Evidence, ReadyBank, candidates, prepared, weighed
+from nightpipe.steps.post.overlay import flux_fits, host_share, overlays
+from nightpipe.steps.post.snid import snid_table
+
+FloatArray = NDArray[np.float64]
+NEAR = 9
+"""Redshifts within so many bins (0.012) are the same answer."""
+
+
+class Classify(Step):
+    """Tell the type of a transient with a probability, its redshift, phase and host share.
+
+    The spectrum is correlated with every template at every redshift, weighted by its noise; evidence is counted by
+    object. At the likeliest redshifts a small network, trained on 4,528 published spectra, weighs the spectrum and that
+    evidence; its probabilities are calibrated by object. The numbers of SNID (Blondin & Tonry 2007) stand beside them.
+    """
+
+    version: ClassVar[int] = 1
+    redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
+    redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
+    z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
+    phase: float | None = parameter(None, "Days from maximum light, where known: a prior.", unit="day")
+    phase_error: float = parameter(10.0, "Standard error of `phase`.", unit="day", gt=0.0)
+    age: float | None = parameter(None, "Days since first light: templates later than that count less.", unit="day")
+    blue: float = parameter(3000.0, "Bluer wavelengths are left out.", unit="Angstrom", gt=0.0)
+    red: float = parameter(10000.0, "Redder wavelengths are left out.", unit="Angstrom", gt=0.0)
+    least_snr: float = parameter(1.0, "Below this signal-to-noise ratio in 406 km/s nothing is said.", ge=0.0)
+    least_evidence: float = parameter(6.0, "Without a template above this evidence it is featureless.", ge=0.0)
+    sure: float = parameter(0.5, "A type less probable than this is unclear.", ge=0.0, le=1.0)
+    least_rlap: float = parameter(5.0, "SNID's rlapmin: the least rlap of a good match.", ge=0.0)
+
+    def run(self, spectrum: Observed, bank: ReadyBank, ranker: Ranker) -> Classification:
+        """Return the classification; raises `BadFrameError` for spectra too short or without positive flux."""
+        if self.blue >= self.red:
+            raise BadFrameError(
+                "a range of wavelengths", f"blue {self.blue:g} >= red {self.red:g}", "mend Classify.blue"
+            )
+        log, flat = prepared(spectrum, (self.blue, self.red))
+        evidence = weighed(log, flat, bank, lag_of(self.z_max), self._of_phase(bank))
+        columns = candidates(evidence, self.redshift if self.redshift_error == 0.0 else None)
+        if len(columns) == 0:
+            columns = np.array([-LOWEST], dtype=np.int64)
+        odds = log_odds(ranker, inputs(flat, evidence.profile, columns))
+        chance = joint(odds, ranker.temperature, self._of_redshift(columns))
+        return self._answer(spectrum, evidence, bank, ranker, columns, chance)
+
+    def _of_phase(self, bank: ReadyBank) -> FloatArray | None:
+        """Return the log prior of each template; those of unknown phase lose as much as ones a sigma off."""
+        if self.phase is None and self.age is None:
+            return None
+        phases = bank.bank.phases
+        prior = np.zeros(len(phases))
+        if self.phase is not None:
+            prior -= np.where(np.isfinite(phases), 0.5 * ((phases - self.phase) / self.phase_error) ** 2, 0.5)
+        if self.age is not None:
+            late = np.maximum(phases - self.age, 0.0) / 3.0
+            prior -= np.where(np.isfinite(phases), 0.5 * late**2, 0.5)
+        return prior
+
+    def _of_redshift(self, columns: I64) -> FloatArray | None:
+        if self.redshift is None or self.redshift_error == 0.0:
+            return None
+        z = np.array([redshift_of(int(column) + LOWEST) for column in columns])
+        width = np.hypot(self.redshift_error, 0.004)
+        weight = np.exp(-0.5 * ((z - self.redshift) / width) ** 2) + 1e-6
+        return np.asarray(weight[:, None])
+
+    def _answer(
+        self,
+        spectrum: Observed,
+        evidence: Evidence,
+        bank: ReadyBank,
+        ranker: Ranker,
+        columns: I64,
+        chance: FloatArray,
+    ) -> Classification:
+        kinds = {kind: float(value) for kind, value in zip(KINDS, chance.sum(axis=0), strict=True)}
+        types = {name: sum(value for kind, value in kinds.items() if GROUPS[kind] == name) for name in TYPES}
+        type_ = max(types, key=lambda name: types[name])
+        kind = max((name for name in KINDS if GROUPS[name] == type_), key=lambda name: kinds[name])
+        order = np.argsort(-chance.sum(axis=1))
+        matches = matched(evidence, bank, int(columns[order[0]]))
+        modes = tuple(self._mode(evidence, bank, ranker, int(columns[k]), chance[k]) for k in order)
+        modes = tuple(mode for mode in merged_modes(modes) if mode.probability > 0.005) or modes[:1]
+        phase, phase_error = phase_of(matches, kind)
+        verdict, caveats = self._verdict(evidence, type_, types[type_])
+        grid, density = _density(modes)
+        share = host_share(evidence, bank, matches, kind)
+        return Classification(
+            name=spectrum.name,
+            verdict=verdict,
+            type=type_,
+            kind=kind,
+            types=types,
+            kinds=kinds,
+            modes=modes,
+            redshift_given=self.redshift is not None and self.redshift_error == 0.0,
+            phase=phase,
+            phase_error=phase_error,
+            host_share=share,
+            snr=evidence.spectrum.snr,
+            matches=matches,
+            snid=snid_table(matches, modes[0].z, self.least_rlap),
+            overlays=overlays(evidence, bank, matches, types),
+            fits=flux_fits(evidence, bank, matches),
+            grid=grid,
+            density=density,
+            wave=spectrum.wave[spectrum.good],
+            flux=spectrum.flux[spectrum.good],
+            level=evidence.flat.level,
+            bank=f"{len(bank.bank)} templates of {len(bank.starts)} objects",
+            caveats=(*spectrum.caveats, *caveats),
+        )
+
+    def _mode(
+        self, evidence: Evidence, bank: ReadyBank, ranker: Ranker, column: int, chance: FloatArray
+    ) -> RedshiftMode:
+        probability = float(chance.sum())
+        if self.redshift is not None and self.redshift_error == 0.0:
+            return RedshiftMode(self.redshift, 0.0, probability)
+        near = slice(max(column - NEAR, 0), column + NEAR + 1)
+        z = refined(evidence, bank, near, int(np.argmax(chance)))
+        strongest = float(evidence.profile[:, 0, near].max())
+        return RedshiftMode(z, redshift_error(strongest, z, ranker.error), probability)
+
+    def _verdict(self, evidence: Evidence, type_: str, probability: float) -> tuple[str, tuple[Caveat, ...]]:
+        """Return the answer in words, with a caveat where it is not a type."""
+        snr, strongest = evidence.spectrum.snr, float(evidence.profile.max())
+        if snr < self.least_snr:
+            text = f"signal-to-noise ratio {snr:.1f} in bins of 406 km/s: too noisy to be classified"
+            return "too noisy", (Caveat("classify.noisy", text),)
+        if strongest < self.least_evidence:
+            text = f"no template fits better than a flat line (evidence {strongest:.1f}): featureless"
+            return "featureless", (Caveat("classify.featureless", text),)
+        if probability < self.sure:
+            return "unclear", (Caveat("classify.unclear", f"the likeliest type, {type_}, has P = {probability:.2f}"),)
+        return ("not a supernova" if type_ == "notSN" else type_), ()
+
+
+def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -> tuple[TemplateMatch, ...]:
+    """Return the best templates about a redshift with the numbers of SNID, by evidence; two of an object at most."""
+    near = evidence.rows[:, max(column - NEAR, 0) : column + NEAR + 1]
+    best = near.max(axis=1)
+    lag = np.argmax(near, axis=1) + max(column - NEAR, 0) + LOWEST
+    order = np.argsort(-best, kind="stable")[:most]
+    order = order[best[order] > 0.0]
+    if len(order) == 0:
+        return ()
+    own = bank.bank
+    flat = np.asarray(own.flat[order], dtype=np.float32)
+    found = compare(evidence.flat, flat, own.spans[order], lag[order].astype(np.int64))
+    kinds = own.kinds
+    return tuple(
+        TemplateMatch(
+            object=own.objects[row],
+            type=own.types[row],
+            subtype=own.subtypes[row],
+            kind=kinds[row],
+            source=own.sources[row],
+            age=float(own.phases[row]),
+            z=float(found.z[number]),
+            z_error=float(found.z_error[number]),
+            r=float(found.r[number]),
+            lap=float(found.lap[number]),
+            rlap=float(found.rlap[number]),
+            evidence=float(best[row]),
+            row=int(row),
+        )
+        for number, row in enumerate(order)
+    )
+
+
+def refined(evidence: Evidence, bank: ReadyBank, near: slice, kind: int) -> float:
+    """Return the redshift within a range of columns: the mean over the kind's best objects, weighted by evidence.
+
+    One template's own redshift is off by the velocity of its lines; several objects share the error.
+    """
+    rows = bank.rows_of(kind)
+    values = evidence.rows[rows, near]
+    best = values.max(axis=1)
+    top = np.argsort(-best)[:10]
+    if len(top) == 0 or best[top[0]] <= 0.0:
+        return redshift_of(0.5 * (near.start + near.stop - 1) + LOWEST)
+    weight = np.exp(np.sqrt(best[top]) - np.sqrt(best[top[0]])) * (best[top] > 0)
+    peak = np.argmax(values[top], axis=1) + near.start + LOWEST
+    return redshift_of(float(np.average(peak, weights=weight)))
+
+
+def merged_modes(modes: tuple[RedshiftMode, ...]) -> tuple[RedshiftMode, ...]:
+    """Return modes that are apart: nearer than 0.008 they are one, at their mean, and the probabilities add."""
+    kept: list[RedshiftMode] = []
+    for mode in modes:
+        near = next((k for k, one in enumerate(kept) if abs(one.z - mode.z) < 0.008 * (1.0 + one.z)), None)
+        if near is None:
+            kept.append(mode)
+            continue
+        one = kept[near]
+        total = max(one.probability + mode.probability, 1e-12)
+        z = (one.probability * one.z + mode.probability * mode.z) / total
+        kept[near] = RedshiftMode(z, one.error, total)
+    return tuple(sorted(kept, key=lambda mode: -mode.probability))
+
+
+def phase_of(matches: tuple[TemplateMatch, ...], kind: str) -> tuple[float, float]:
+    """Return days from maximum and their error: over the kind's best template of each object, weighted by evidence."""
+    best: dict[str, TemplateMatch] = {}
+    for match in matches:
+        if match.kind == kind and np.isfinite(match.age):
+            best.setdefault(match.object, match)
+    top = sorted(best.values(), key=lambda match: -match.evidence)[:8]
+    if not top:
+        return float("nan"), float("nan")
+    weight = np.array([np.exp(np.sqrt(match.evidence) - np.sqrt(top[0].evidence)) for match in top])
+    ages = np.array([match.age for match in top])
+    mean = float(np.average(ages, weights=weight))
+    scatter = float(np.sqrt(np.average((ages - mean) ** 2, weights=weight)))
+    return mean, max(scatter, 3.0)
+
+
+def _density(modes: tuple[RedshiftMode, ...]) -> tuple[FloatArray, FloatArray]:
+    """Return the distribution of the redshift on a grid: a Gaussian for each mode."""
+    grid = np.linspace(-0.02, max(max(mode.z for mode in modes) * 1.2, 0.1), 2000)
+    width = [max(mode.error, 0.0005) for mode in modes]
+    density = sum(
+        mode.probability / sigma * np.exp(-0.5 * ((grid - mode.z) / sigma) ** 2) / np.sqrt(2 * np.pi)
+        for mode, sigma in zip(modes, width, strict=True)
+    )
+    return grid, np.asarray(density)

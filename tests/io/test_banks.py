@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import csv
+
+import h5py
+import numpy as np
+import pytest
+
+from builders.templates import seen, small_bank
+from nightpipe.base.errors import NightpipeError, ReferenceMissingError, UnreadableFileError
+from nightpipe.io.banks import (
+    from_lnw,
+    from_sage,
+    from_table,
+    import_bank,
+    installed,
+    load_banks,
+    read_bank,
+    write_bank,
+)
+from nightpipe.maths.logflux import BINS, FIRST, LAST, grid_wave
+from nightpipe.model.templates import joined, kind_of
+
+
+@pytest.mark.parametrize("level", [False, True])
+def test_round_trip(tmp_path, level):
+    bank = small_bank(level=level)
+    write_bank(tmp_path / "a.npb", bank)
+    found = read_bank(tmp_path / "a.npb")
+    assert isinstance(found.flat, np.memmap)
+    assert np.allclose(found.flat, bank.flat, atol=2e-3)
+    assert found.objects == bank.objects
+    assert found.kinds == bank.kinds
+    assert found.has_flux.all() == level
+    assert np.array_equal(found.starts, bank.starts)
+
+
+def test_absent_truncated_and_foreign_files_say_what_to_do(tmp_path):
+    with pytest.raises(ReferenceMissingError, match="nightpipe data get templates"):
+        read_bank(tmp_path / "none.npb")
+    path = tmp_path / "a.npb"
+    write_bank(path, small_bank())
+    whole = path.read_bytes()
+    for content in (whole[:-10], whole[:500], whole[:30], b"not a bank at all", b""):
+        path.write_bytes(content)
+        with pytest.raises(UnreadableFileError, match="nightpipe data get templates"):
+            read_bank(path)
+
+
+def test_no_bank_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path))
+    assert installed() == ()
+    with pytest.raises(ReferenceMissingError, match="nightpipe data get templates"):
+        load_banks()
+
+
+def test_sage(tmp_path):
+    bank = small_bank(1)
+    with h5py.File(tmp_path / "templates_Ia.hdf5", "w") as file:
+        group = file.create_group("templates/sn1999xx")
+        group.attrs.update({"type": "Ia", "subtype": "Ia-91T"})
+        for number, age in enumerate((-3.0, 999999.0)):
+            epoch = group.create_group(f"epochs/epoch_{number}")
+            epoch.attrs["age"] = age
+            epoch["flux"] = bank.flat[0].astype(float)
+    found = from_sage(tmp_path)
+    assert found.objects == ("sn1999xx",) * 2
+    assert found.kinds == ("Ia-91T",) * 2
+    assert found.phases[0] == -3.0
+    assert np.isnan(found.phases[1])
+    (tmp_path / "templates_II.hdf5").write_bytes(b"truncated")
+    with pytest.raises(UnreadableFileError, match="SNID-SAGE"):
+        from_sage(tmp_path)
+
+
+def lnw(path, flat, level):
+    """Write a template of one epoch as SNID does."""
+    knots = np.arange(50, BINS, 78)
+    mean = float(np.mean(level[knots]))
+    lines = [f"  1 {BINS} {FIRST:.2f} {LAST:.2f} {len(knots)} sn1998zz 1.10 Ia-norm 1 1", f" {len(knots)} {mean:.6f}"]
+    lines += [f" {n} {knot + 0.5:.3f} {level[knot] - mean:.6f}" for n, knot in enumerate(knots, 1)]
+    lines += ["  0  -2.5"]
+    lines += [f" {wave:.3f} {value:.6f}" for wave, value in zip(grid_wave(), flat, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_lnw(tmp_path):
+    bank = small_bank(1, level=True)
+    level = -0.3 + 0.2 * np.linspace(-1, 1, BINS) ** 2
+    lnw(tmp_path / "sn1998zz.lnw", bank.flat[0], level)
+    found = from_lnw(tmp_path)
+    assert found.objects == ("sn1998zz",)
+    assert found.subtypes == ("Ia-norm",)
+    assert found.phases[0] == -2.5
+    assert np.allclose(found.flat[0][1:-1], bank.flat[0][1:-1], atol=1e-4)
+    inner = slice(60, 980)
+    assert np.allclose(found.level[0][inner], level[inner], atol=0.01)
+    (tmp_path / "bad.lnw").write_text("1 2\n")
+    with pytest.raises(UnreadableFileError, match=r"bad\.lnw"):
+        from_lnw(tmp_path)
+
+
+def test_table_of_flux_spectra(tmp_path, monkeypatch):
+    rows = []
+    for kind, z in (("Ia", 0.03), ("II", 0.01)):
+        np.savetxt(tmp_path / f"{kind}.txt", np.array(seen(kind, z)).T)
+        rows.append({"file": f"{kind}.txt", "object": f"sn{kind}", "type": kind, "subtype": kind, "z": z, "phase": "3"})
+    with (tmp_path / "bank.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    found = from_table(tmp_path)
+    assert found.has_flux.all()
+    assert found.kinds == ("II", "Ia")
+    monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path / "cache"))
+    path = import_bank(tmp_path, "mine")
+    assert installed() == (path,)
+    both = joined((*load_banks(), small_bank()))
+    assert len(both) == 14
+    assert both.has_flux.sum() == 2
+
+
+def test_a_folder_of_nothing(tmp_path):
+    with pytest.raises(NightpipeError, match="lnw"):
+        import_bank(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "kind"),
+    [("Ia-norm", "Ia", "Ia"), ("IIP", "II", "II"), ("Ic-broad", "Ic", "Ic-BL"), ("Gal-Sb", "Galaxy", "Galaxy"),
+     ("", "SLSN-I", "SLSN-I"), ("Ia-xyz", "Ia", "Ia-pec"), ("17gfo", "KN", "other"), ("QSO", "AGN", "AGN")],
+)  # fmt: skip
+def test_names_of_kinds(name, type_, kind):
+    assert kind_of(name, type_) == kind

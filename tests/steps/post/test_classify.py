@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from builders.templates import seen, small_bank
+from nightpipe.api.classify import classify, figure
+from nightpipe.base.errors import BadFrameError, ReferenceMissingError
+from nightpipe.cli.main import app
+from nightpipe.io import codec
+from nightpipe.io.anyspectrum import made
+from nightpipe.io.banks import write_bank
+from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output
+from nightpipe.maths.logflux import BINS
+from nightpipe.model.classification import Classification, TemplateMatch
+from nightpipe.model.templates import TYPES
+from nightpipe.steps.post.classify import Classify
+from nightpipe.steps.post.evidence import ready
+from nightpipe.steps.post.snid import snid_table
+
+BANK = ready(small_bank(level=True))
+
+
+def classified(kind, z=0.05, snr=30.0, **parameters):
+    return Classify(z_max=0.5, **parameters).run(made("x", *seen(kind, z, snr), {}), BANK, ranker())
+
+
+@pytest.fixture(scope="module")
+def found():
+    return classified("Ia")
+
+
+def test_the_answer_is_whole(found):
+    assert sum(found.types.values()) == pytest.approx(1.0)
+    assert sum(found.kinds.values()) == pytest.approx(1.0)
+    assert tuple(found.types) == TYPES
+    assert found.matches[0].kind == "Ia"
+    assert abs(found.matches[0].z - 0.05) < 0.006
+    assert found.modes[0].error > 0
+    assert sum(mode.probability for mode in found.modes) == pytest.approx(1.0, abs=0.1)
+    assert len(found.grid) == len(found.density)
+    assert found.bank == "12 templates of 12 objects"
+
+
+def test_flux_fits_where_the_bank_has_fluxes(found):
+    assert found.fits
+    assert found.fits[0].kind == "Ia"
+    assert found.fits[0].chi < 2.5
+    without = Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), ready(small_bank()), ranker())
+    assert without.fits == ()
+    assert without.types == pytest.approx(found.types, abs=0.02)
+
+
+def test_a_given_redshift_is_kept(found):
+    given = classified("Ia", redshift=0.05)
+    assert given.redshift == 0.05
+    assert given.modes[0].error == 0.0
+    assert given.redshift_given
+    prior = classified("Ia", redshift=0.05, redshift_error=0.005)
+    assert not prior.redshift_given
+    assert abs(prior.redshift - 0.05) < 0.01
+    assert found.redshift_given is False
+
+
+def test_priors_on_phase_and_age():
+    early = classified("Ia", phase=-5.0, phase_error=2.0)
+    assert early.matches[0].age < 0
+    young = classified("Ia", age=0.0)
+    ages = [match.age for match in young.matches[:2]]
+    assert min(ages) < 0
+
+
+def test_flat_lines_and_noise_are_answers():
+    wave, flux, error = seen("Ia", 0.05, snr=200)
+    rng = np.random.default_rng(4)
+    flat = made("flat", wave, np.full_like(flux, 1e-15) + 2e-17 * rng.normal(size=len(wave)), error, {})
+    assert Classify().run(flat, BANK, ranker()).verdict == "featureless"
+    noise = made("noise", wave, 1e-15 * (1 + 8 * rng.normal(size=len(wave))), 8e-15 * np.ones_like(wave), {})
+    try:
+        assert Classify().run(noise, BANK, ranker()).verdict == "too noisy"
+    except BadFrameError as refused:
+        assert "positive" in str(refused)  # noqa: PT017
+    with pytest.raises(BadFrameError, match="positive"):
+        Classify().run(made("dark", wave, -np.abs(flux), error, {}), BANK, ranker())
+    with pytest.raises(BadFrameError, match="blue"):
+        Classify(blue=6000, red=5000).run(flat, BANK, ranker())
+
+
+def match(name, subtype, rlap, z, age=0.0):
+    return TemplateMatch(name, subtype[:2], subtype, subtype[:2], "s", age, z, 0.003, rlap, 1.0, rlap, rlap, 0)
+
+
+def test_snid_statistics_by_hand():
+    matches = [match("a", "Ia-norm", 12.0, 0.050, 1.0), match("b", "Ia-norm", 9.0, 0.052, 3.0)]
+    matches += [match("c", "Ia-91T", 7.0, 0.054, np.nan), match("d", "Ic-norm", 6.0, 0.051, 9.0)]
+    matches += [match("e", "II-P", 8.0, 0.2), match("f", "II-P", 3.0, 0.05)]
+    table = snid_table(matches, 0.05)
+    assert [one.grade for one in table.matches] == ["good", "good", "bad", "good", "good", "cut"]
+    assert table.z_median == pytest.approx(0.0515)
+    assert table.age_median == 3.0
+    shares = {row.name: (row.count, row.fraction) for row in table.rows}
+    assert shares["Ia"] == (3, 0.75)
+    assert shares["Ia-91T"] == (1, 0.25)
+    assert shares["Ic"] == (1, 0.25)
+    slopes = {row.name: row.slope for row in table.rows}
+    assert slopes["Ia"] > 0 > slopes["Ic"]
+    assert snid_table([], 0.0).rows == ()
+
+
+def test_files(found, tmp_path):
+    plain = json.loads(json.dumps(as_json(found), allow_nan=False))
+    assert plain["types"]["Ia"] == found.types["Ia"]
+    lines = snid_output(found).splitlines()
+    assert any(line.startswith("#no. sn") for line in lines)
+    assert sum(line.endswith((" good", " bad", " cut")) for line in lines) == len(found.matches)
+    keys = snid_keywords(found)
+    assert keys["SNIDTYPE"] == "Ia"
+    assert all(len(key) <= 8 for key in keys)
+    codec.save(found, tmp_path / "a.fits")
+    again = codec.load(tmp_path / "a.fits")
+    assert isinstance(again, Classification)
+    assert again.types == found.types
+    assert len(figure(found).axes) == 3
+
+
+def test_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path / "cache"))
+    path = tmp_path / "sn.txt"
+    np.savetxt(path, np.array(seen("Ia", 0.05)).T)
+    with pytest.raises(ReferenceMissingError, match="nightpipe data get templates"):
+        list(classify([path]))
+    bank = tmp_path / "own.npb"
+    write_bank(bank, small_bank())
+    (tmp_path / "short.txt").write_text("4000 1\n5000 1\n")
+    words = ["classify", str(path), str(tmp_path / "short.txt"), "--bank", str(bank), "--json", "--plot", "--snid"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+    assert done.exit_code == 11
+    assert json.loads(done.stdout.splitlines()[0])["name"] == "sn.txt"
+    assert (tmp_path / "sn_class.png").exists()
+    assert (tmp_path / "sn_snid.output").exists()
+    told = CliRunner().invoke(app, ["classify", str(path), "--bank", str(bank), "--z", "0.05"])
+    assert told.exit_code == 0
+    assert "given" in told.stdout
+
+
+def test_the_packaged_ranker_is_sound():
+    model = ranker()
+    assert len(model.weights) >= 3
+    assert all(np.isfinite(matrix).all() for member in model.weights for matrix in member)
+    assert model.centre.shape == (2 * BINS // 4 + 2 * BINS // 64 + 4 * len(model.kinds) + 4,)
+    with pytest.raises(ReferenceMissingError, match="classifier_train"):
+        ranker(Path("/nowhere.npz"))
+
+
+@pytest.mark.real
+def test_published_spectra(real_folder):
+    from nightpipe.api.classify import ready_bank
+    from nightpipe.io.anyspectrum import read_any
+    from nightpipe.model.templates import GROUPS, kind_of
+
+    bank = ready_bank()
+    rows = list(csv.DictReader((real_folder / "truth.csv").open()))[::6]
+    hits = []
+    for row in (row for row in rows if row["type"]):
+        found = Classify().run(read_any(real_folder / row["file"]), bank, ranker())
+        hits.append(found.type == GROUPS[kind_of(row["type"])])
+    assert np.mean(hits) > 0.75
+
+
+@pytest.fixture
+def real_folder():
+    from pathlib import Path
+
+    from nightpipe.io.banks import installed
+
+    folder = Path(__file__).parents[4] / "shared" / "data" / "sn-spectra"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    if not installed():
+        pytest.skip("no bank of templates: nightpipe data get templates")
+    return folder
