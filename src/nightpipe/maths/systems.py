@@ -35,3 +35,21 @@ def ps1_of_sdss(mags: dict[str, FloatArray]) -> dict[str, FloatArray]:
         there = sdss_of_ps1(found)
         found = {band: found[band] + mags[band] - value for band, value in there.items()}
     return found
+
+
+AB = ("PS1", "SDSS", "SkyMapper", "AB")
+"""Systems whose magnitudes are AB to within their zero points' few hundredths."""
+VEGA_JANSKY = {"J": 1594.0, "H": 1024.0, "K": 666.7}
+"""Flux densities of magnitude zero of 2MASS [Jansky] (Cohen et al. 2003, AJ 126, 1090)."""
+
+
+def microjansky(zp: float, band: str, system: str) -> float:
+    """Return what one electron/s is in microjansky; nan where the system does not tell.
+
+    A flux of one microjansky has the AB magnitude 23.9 (Oke & Gunn 1983, ApJ 266, 713).
+    """
+    if system in AB:
+        return float(10 ** (0.4 * (23.9 - zp)))
+    if system == "Vega" and band in VEGA_JANSKY:
+        return float(1e6 * VEGA_JANSKY[band] * 10 ** (-0.4 * zp))
+    return float("nan")

@@ -96,9 +96,10 @@ class ZeroPoint:
 class LightCurve:
     """Forced photometry at one place on the sky, a row for each image; limits are at `sigma`.
 
-    `mjd` (n,) at mid-exposure, `exptime` [s], `band` and `image` (names); `flux`, `flux_error` [microjansky] where the
-    system is AB, `mag`, `mag_error` nan where there is no detection, `limit` (n,) the limiting magnitude from empty
-    apertures.
+    `mjd` (n,) at mid-exposure, `exptime` [s], `band` and `image` (names); `flux`, `flux_error` in the row's `unit`
+    (``"microjansky"``, or ``"electron/s"`` where the zero point does not tell), the error that of the image's noise;
+    `mag`, `mag_error` (with the zero point's error) nan where there is no detection; `limit` (n,) the magnitude of a
+    point source that reaches `sigma`, from empty apertures. All are nan where the image does not show the place.
     """
 
     name: str
@@ -114,4 +115,8 @@ class LightCurve:
     mag_error: FloatArray
     limit: FloatArray
     sigma: float = 3.0
+    unit: tuple[str, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.mjd.size)

@@ -62,6 +62,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "RemoveSky": "imaging.skyframe",
         "BuildFringe": "imaging.fringe",
         "Defringe": "imaging.fringe",
+        "ForcedPhotometry": "imaging.forced",
+        "GatherLightCurve": "imaging.lightcurve",
         "Barycentre": "post.barycentre",
         "Classify": "post.classify",
         "FluxCalibrate": "post.fluxcal",

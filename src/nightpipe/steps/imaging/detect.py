@@ -76,7 +76,8 @@ class Detect(Step):
         radius = self.aperture * width
         var = seen.variance()
         flux, flux_var = extract.circles(seen.data, var, seen.bad, shapes.x, shapes.y, radius)
-        growth, more = self._growth(seen, shapes, flux, star & (quality == 0), width)
+        pure = star & (quality == 0)
+        growth, more = growth_of(seen, (shapes.x, shapes.y, flux), pure, self.aperture, self.wide, width)
         scale = growth / seen.time
         error = scale * np.sqrt(np.maximum(flux_var, 0) * seen.covariance)
         order = np.argsort(-flux, kind="stable")
@@ -111,20 +112,6 @@ class Detect(Step):
         star = 2 * (width / SIGMA) ** 2
         return np.asarray(shapes.ok & (size - star > (2.0 * self.extended) * star + 3.0 * shapes.size_error))
 
-    def _growth(
-        self, seen: Picture, shapes: Moments, flux: FloatArray, pure: Bools, width: float
-    ) -> tuple[float, tuple[Caveat, ...]]:
-        """Return total light over that in the aperture: the median of bright stars without neighbours."""
-        bright = np.flatnonzero(pure & (flux > 0))
-        bright = bright[np.argsort(-flux[bright])][: max(10, min(len(bright) // 5, 200))]
-        bright = bright[isolated(shapes.x, shapes.y, flux, bright, self.wide * width)]
-        if len(bright) < 3:
-            nominal = 1.0 / (1.0 - (1.0 + (2 * self.aperture) ** 2 * (2**0.4 - 1)) ** -1.5)
-            text = f"only {len(bright)} bright lone stars: the aperture's share of the light is that of a nominal star"
-            return nominal, (Caveat("detect.growth", text),)
-        total, _ = extract.circles(seen.data, seen.var, seen.bad, shapes.x[bright], shapes.y[bright], self.wide * width)
-        return float(np.clip(np.median(total / flux[bright]), 1.0, 3.0)), ()
-
     def _judged(
         self,
         frame: Frame | Stack,
@@ -143,6 +130,27 @@ class Detect(Step):
             text = f"blank sky scatters {seen.scatter:.2f} times as much as the variance says"
             told.append(Caveat("detect.noise", text))
         return tuple(told)
+
+
+def growth_of(
+    seen: Picture, stars: tuple[FloatArray, FloatArray, FloatArray], pure: Bools, aperture: float, wide: float,
+    width: float,
+) -> tuple[float, tuple[Caveat, ...]]:  # fmt: skip
+    """Return total light over that in the aperture: the median of bright stars without neighbours.
+
+    `stars` are x, y and the sum in the aperture, (n,) each, `pure` the ones that may tell; `aperture` and `wide`, the
+    radius that holds all light, are in units of `width`, the FWHM [pixel].
+    """
+    x, y, flux = stars
+    bright = np.flatnonzero(pure & (flux > 0))
+    bright = bright[np.argsort(-flux[bright])][: max(10, min(len(bright) // 5, 200))]
+    bright = bright[isolated(x, y, flux, bright, wide * width)]
+    if len(bright) < 3:
+        nominal = 1.0 / (1.0 - (1.0 + (2 * aperture) ** 2 * (2**0.4 - 1)) ** -1.5)
+        text = f"only {len(bright)} bright lone stars: the aperture's share of the light is that of a nominal star"
+        return nominal, (Caveat("detect.growth", text),)
+    total, _ = extract.circles(seen.data, seen.var, seen.bad, x[bright], y[bright], wide * width)
+    return float(np.clip(np.median(total / flux[bright]), 1.0, 3.0)), ()
 
 
 def nothing(why: str) -> Sources:
