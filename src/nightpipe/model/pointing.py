@@ -18,6 +18,7 @@ class Place:
 
     `wcs` is the guess (None: nothing is known of the pointing), `source` where it is from (``"header"``,
     ``"pointing"``, ``""``), `scale` arcsec per pixel, `seeing` the FWHM of its stars [arcsec], nan where it has none.
+    `sky` is the sky that was subtracted [electron/s per pixel], nan where that is not known.
     """
 
     exposure: Exposure
@@ -26,6 +27,7 @@ class Place:
     wcs: Wcs | None
     source: str
     seeing: float
+    sky: float = float("nan")
 
     @property
     def epoch(self) -> float:
@@ -42,7 +44,8 @@ def placed(frame: Frame, seeing: float) -> Place:
     if wcs is None:
         wcs, source = nominal_wcs(exposure, detector), "pointing"
     scale = detector.pixel_scale
-    return Place(exposure, frame.shape, scale, wcs, source if wcs else "", seeing * scale)
+    sky = float(frame.header.get("NPSKY", float("nan"))) / max(exposure.exptime, 1e-9)
+    return Place(exposure, frame.shape, scale, wcs, source if wcs else "", seeing * scale, sky)
 
 
 def nominal_wcs(exposure: Exposure, detector: Detector) -> Wcs | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.base.caveat import Caveat
+from nightpipe.base.caveat import Caveat, merged
 
 FloatArray = NDArray[np.float64]
 NO_SOURCES = np.zeros(0)
@@ -90,6 +90,23 @@ class ZeroPoint:
     transparency: float = float("nan")
     used: FloatArray = field(default_factory=lambda: NO_SOURCES)
     caveats: tuple[Caveat, ...] = ()
+
+
+@dataclass(frozen=True)
+class ZeroPoints:
+    """The zero points of the images of one field, in their order; None where an image has none."""
+
+    frames: tuple[ZeroPoint | None, ...]
+
+    @property
+    def known(self) -> tuple[ZeroPoint, ...]:
+        """Return those that there are."""
+        return tuple(one for one in self.frames if one is not None)
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return what is to be known of any of them."""
+        return merged(*(one.caveats for one in self.known))
 
 
 @dataclass(frozen=True)

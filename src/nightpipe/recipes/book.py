@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.engine.builder import Book
-from nightpipe.recipes import classify, detector, imagemasters, imaging, longslit, masters, post
+from nightpipe.recipes import classify, detector, imagelight, imagemasters, imaging, longslit, masters, post
 from nightpipe.recipes.planner import plan
 
 BOOK = Book(
@@ -27,7 +27,9 @@ BOOK = Book(
         imaging.imageprepare,
         imaging.measure,
         imaging.align,
+        imagelight.calibrateimages,
         imaging.imagestack,
+        imagelight.imagephotometry,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

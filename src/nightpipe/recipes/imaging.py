@@ -14,7 +14,7 @@ from nightpipe.io.catalogues.cone import cone
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.pointing import Place, placed
-from nightpipe.model.sources import Sources
+from nightpipe.model.sources import Sources, ZeroPoints
 from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import NONE, Alignment, Astrometry, Wcs
 from nightpipe.recipes.detector import PRELUDE, clean
@@ -87,16 +87,17 @@ def _shape_of_stars(sources: Sources) -> tuple[float, float]:
     "align",
     inputs=("sources", "places"),
     many=("sources", "places"),
-    outputs=("alignment",),
+    outputs=("alignment", "stars"),
     steps=(ReferenceStars, SolveAstrometry, AlignFrames),
 )
 def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) -> dict[str, Any]:
     """Solve the images of one field and fit them together; without a catalogue, register them among themselves."""
     first = places[0]
     stars = _reference_stars(run, first)
+    kept = () if stars is None else (stars,)
     solved = tuple(_solved(run, one, place, stars) for one, place in zip(sources, places, strict=True))
     if stars is None and len(sources) == 1:
-        return {"alignment": _alone(run, first)}
+        return {"alignment": _alone(run, first), "stars": ()}
     try:
         alignment: Alignment = run(
             AlignFrames, sources=sources, shape=first.shape, solutions=solved, catalogue=stars, epoch=first.epoch,
@@ -104,7 +105,7 @@ def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) 
         )  # fmt: skip
     except NoSolutionError as error:
         run.caveat("astrometry.header", f"images were put together by their headers alone: {error.found}")
-        return {"alignment": _by_headers(places)}
+        return {"alignment": _by_headers(places), "stars": kept}
     for number, why in alignment.left_out:
         run.caveat("align.left_out", f"{places[number].exposure.name} was left out: {why}")
     for place, shift in zip(places, alignment.shifts, strict=True):
@@ -116,7 +117,7 @@ def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) 
         run.metric("astrometry_matches", float(np.median([one.matches for one in own])))
     run.metric("registration_rms", float(np.hypot(*alignment.rms)), "arcsec")
     run.metric("frames_left_out", len(alignment.left_out))
-    return {"alignment": alignment}
+    return {"alignment": alignment, "stars": kept}
 
 
 def _reference_stars(run: Run, place: Place) -> StarCatalogue | None:
@@ -183,23 +184,24 @@ def _unproven(place: Place) -> Astrometry:
 
 @recipe(
     "imagestack",
-    inputs=("frames", "places", "alignment"),
+    inputs=("frames", "places", "alignment", "zeropoints"),
     many=("frames", "places"),
     outputs=("stack", "sources"),
     steps=(StackImages, Detect),
 )
 def imagestack(
-    run: Run, *, frames: tuple[Frame, ...], places: tuple[Place, ...], alignment: Alignment
+    run: Run, *, frames: tuple[Frame, ...], places: tuple[Place, ...], alignment: Alignment, zeropoints: ZeroPoints
 ) -> dict[str, Any]:
     """Resample the images of a field once, reject what only one of them shows, and add them up; find the sources."""
     names = [place.exposure.name for place in places]
     mine = [k for k, frame in enumerate(frames) if frame.exposure and frame.exposure.name in names]
-    known = [(frames[k], solution, places[k]) for k in mine if (solution := alignment.solutions[k]) is not None]
+    known = [(frames[k], solution, places[k], zeropoints.frames[k]) for k in mine if (solution := alignment.solutions[k]) is not None]
     stack = run(
         StackImages,
-        frames=tuple(frame for frame, _, _ in known),
-        astrometry=tuple(solution for _, solution, _ in known),
-        seeing=tuple(place.seeing for _, _, place in known),
+        frames=tuple(frame for frame, _, _, _ in known),
+        astrometry=tuple(solution for _, solution, _, _ in known),
+        seeing=tuple(place.seeing for _, _, place, _ in known),
+        zeropoints=tuple(zero for *_, zero in known) if zeropoints.known else None,
     )
     for name, why in stack.left_out:
         run.caveat("stack.left_out", f"{name} was left out: {why}")

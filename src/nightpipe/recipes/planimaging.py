@@ -71,19 +71,32 @@ def _field(builder: Builder, members: list[Exposure], suffix: str) -> None:
     label = "_".join(part for part in parts if part) + _binned(first) + suffix
     measured = [_measured(builder, one, members) for one in members]
     places = [node["place"] for node in measured]
-    aligned = builder.node(
-        "align",
-        inputs={"sources": [node["sources"] for node in measured], "places": places},
-        target=first.target,
-        label=f"{label}_align",
-    )
-    builder.node(
+    found = {"sources": [node["sources"] for node in measured], "places": places}
+    aligned = builder.node("align", inputs=found, target=first.target, label=f"{label}_align")
+    known = {"alignment": aligned["alignment"], "stars": aligned["stars"]}
+    zeropoints = builder.node(
+        "calibrateimages", inputs={**found, **known}, target=first.target, label=f"{label}_zeropoints"
+    )["zeropoints"]
+    stacked = builder.node(
         "imagestack",
-        inputs={"frames": [node["frame"] for node in measured], "places": places, "alignment": aligned["alignment"]},
+        inputs={
+            "frames": [node["frame"] for node in measured], "places": places, "alignment": aligned["alignment"],
+            "zeropoints": zeropoints,
+        },
         target=first.target,
         label=label,
-        publish={"stack": f"{folder}/{label}", "sources": f"{folder}/{label}_sources"},
-    )
+        publish={"stack": f"{folder}/{label}"},
+    )  # fmt: skip
+    builder.node(
+        "imagephotometry",
+        inputs={
+            "stack": stacked["stack"], "sources": stacked["sources"], "stars": aligned["stars"],
+            "zeropoints": zeropoints,
+        },
+        target=first.target,
+        label=label,
+        publish={"sources": f"{folder}/{label}_sources"},
+    )  # fmt: skip
 
 
 def _binned(exposure: Exposure) -> str:

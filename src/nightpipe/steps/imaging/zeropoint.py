@@ -49,7 +49,7 @@ class Stars:
 class FitZeroPoint(Step):
     """Fit the zero point of an image to reference stars, with a colour term and the error of the mean."""
 
-    band: str = parameter("", "band of the magnitudes; empty: from the filter's name")
+    band: str = parameter("", "band of the magnitudes; empty: the filter's")
     system: str = parameter("", "SDSS or PS1, to which griz are transformed; empty: the catalogue's own")
     radius: float = parameter(1.5, "a star is matched within this", unit="arcsec", gt=0)
     signal: float = parameter(10.0, "least signal over noise of a star", unit="sigma", gt=0)
@@ -83,7 +83,7 @@ class FitZeroPoint(Step):
         NoSolutionError
             Fewer than `least` stars match, or they scatter so much that the band or the match must be wrong.
         """
-        band = self.band or band_of(exposure.setup.filter)
+        band = self.band or exposure.band or band_of(exposure.setup.filter)
         mags, system = self._magnitudes(catalogue, band)
         stars, colour = self._matched(sources, astrometry, catalogue, exposure, mags, band)
         keep, found, cov, scatter = self._fit(stars)
