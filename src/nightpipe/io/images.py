@@ -15,7 +15,10 @@ from nightpipe.model.sources import Sources
 from nightpipe.model.stack import Stack
 from nightpipe.model.wcs import Wcs
 
-UNITS = {"flux": "electron/s", "flux_error": "electron/s", "mag": "mag", "mag_error": "mag", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg"}
+UNITS = {
+    "flux": "electron/s", "flux_error": "electron/s", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg",
+    "mag": "mag", "mag_error": "mag",
+}  # fmt: skip
 
 
 def write_stack(path: str | Path, stack: Stack, *, record: str = "", reducer: str = "", durable: bool = True) -> None:

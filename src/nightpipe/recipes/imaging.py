@@ -195,7 +195,11 @@ def imagestack(
     """Resample the images of a field once, reject what only one of them shows, and add them up; find the sources."""
     names = [place.exposure.name for place in places]
     mine = [k for k, frame in enumerate(frames) if frame.exposure and frame.exposure.name in names]
-    known = [(frames[k], solution, places[k], zeropoints.frames[k]) for k in mine if (solution := alignment.solutions[k]) is not None]
+    known = [
+        (frames[k], solution, places[k], zeropoints.frames[k])
+        for k in mine
+        if (solution := alignment.solutions[k]) is not None
+    ]
     stack = run(
         StackImages,
         frames=tuple(frame for frame, _, _, _ in known),
