@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nightpipe.api.columns import is_image
+from nightpipe.api.imagefigures import of_image_masters, of_images, of_weather
+from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import HIDDEN, Store
@@ -15,61 +18,38 @@ from nightpipe.io import codec
 from nightpipe.model.classification import Classification
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame
+from nightpipe.model.selection import Selection
 from nightpipe.model.spectrum import Response, Spectrum
+from nightpipe.model.stack import Stack
 from nightpipe.model.wave import WaveSolution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANIFEST = "figures.json"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure to be: its title, where it goes (without ending), the key of what it shows, and how to draw it."""
-
-    title: str
-    path: Path
-    key: str
-    draw: Callable[[], Figure]
+MASTERS = ("bias", "dark", "noise", "imagenoise", "selectflats", "flat", "imageflat", "arc", "sensitivity")
+IMAGERS = ("imagenoise", "selectflats", "imageflat")
+"""Calibration runs that have figures, and those among them of imagers."""
 
 
 def draw(model: Any) -> Figure:
     """Return the figure of one product."""
-    from nightpipe.plots import detector, spectra, wave
+    from nightpipe.plots import classify, detector, images, spectra, wave
 
-    if isinstance(model, Spectrum):
-        return spectra.spectrum(model)
-    if isinstance(model, Classification):
-        from nightpipe.plots.classify import classification
-
-        return classification(model)
-    if isinstance(model, Response):
-        return spectra.response(model)
-    if isinstance(model, WaveSolution):
-        return wave.wave_map(model)
-    if isinstance(model, Noise):
-        return detector.noise(model)
-    if isinstance(model, Frame):
-        return detector.bias(model)
+    kinds: tuple[tuple[type, Callable[[Any], Figure]], ...] = (
+        (Stack, images.field),
+        (Selection, images.selection),
+        (Spectrum, spectra.spectrum),
+        (Classification, classify.classification),
+        (Response, spectra.response),
+        (WaveSolution, wave.wave_map),
+        (Noise, detector.noise),
+        (Frame, detector.bias),
+    )
+    for kind, how in kinds:
+        if isinstance(model, kind):
+            return how(model)
     raise TypeError(f"no figure shows a {type(model).__name__}")
-
-
-class Outputs:
-    """Loads the outputs of a finished run by name."""
-
-    def __init__(self, store: Store, outcome: Outcome) -> None:
-        self._store = store
-        self._outcome = outcome
-        self.key = outcome.key
-
-    def all(self, name: str) -> tuple[Any, ...]:
-        """Return all members of an output."""
-        return tuple(codec.load(path) for path in self._store.files(self.key, name, self._outcome.record))
-
-    def one(self, name: str) -> Any:
-        """Return a single output."""
-        return self.all(name)[0]
 
 
 def drawn(reduction: Reduction, *, pdf: bool = False, quick: bool = False) -> Reduction:
@@ -80,7 +60,7 @@ def drawn(reduction: Reduction, *, pdf: bool = False, quick: bool = False) -> Re
     from nightpipe.plots.style import save
 
     manifest = _manifest(reduction.out)
-    for drawing in (*_targets(reduction), *(() if quick else _calibrations(reduction))):
+    for drawing in (*_targets(reduction), *(() if quick else (*of_weather(reduction), *_calibrations(reduction)))):
         path = drawing.path.with_suffix(".png")
         name = str(path.relative_to(reduction.out))
         if manifest.get(name) != drawing.key or not path.exists() or (pdf and not path.with_suffix(".pdf").exists()):
@@ -101,9 +81,11 @@ def _targets(reduction: Reduction) -> Iterator[Drawing]:
 
 
 def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
-    """Return the drawings of one target: the final spectrum first, then each exposure's stages."""
+    """Return the drawings of one target: the final spectrum or stack first, then what led to it."""
     from nightpipe.plots import spectra
 
+    if is_image(reduction, target):
+        yield from of_images(reduction, target)
     if target.spectrum is None or not target.spectrum.stored:
         return
     folder, product = target.spectrum.path.parent, target.spectrum
@@ -148,7 +130,7 @@ def _bands(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:
 
 
 def _calibrations(reduction: Reduction) -> Iterator[Drawing]:
-    for recipe in ("bias", "dark", "noise", "flat", "arc", "sensitivity"):
+    for recipe in MASTERS:
         for outcome in _outcomes(reduction, recipe):
             yield from of_calibration(reduction, outcome)
 
@@ -159,6 +141,9 @@ def of_calibration(reduction: Reduction, outcome: Outcome) -> Iterator[Drawing]:
 
     outputs, folder = Outputs(Store(reduction.out), outcome), reduction.out / "calibrations" / "figures"
     name = outcome.node.id.replace(":", "_")
+    if outcome.node.recipe in IMAGERS:
+        yield from of_image_masters(reduction, outcome, folder / name)
+        return
     table: dict[str, tuple[tuple[str, str, Callable[[], Figure]], ...]] = {
         "bias": (("master bias", "", lambda: detector.bias(outputs.one("bias"))),),
         "dark": (("master dark", "", lambda: detector.bias(outputs.one("dark"))),),

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import nightpipe
-from nightpipe.api.figures import Drawing, Outputs, of_calibration, of_target
+from nightpipe.api.columns import target_tables
+from nightpipe.api.figures import MASTERS, of_calibration, of_target
+from nightpipe.api.imagefigures import of_weather
+from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.api.report import Figure, Picker, Section, picker, write_report
 from nightpipe.api.summary import summary_of
@@ -22,6 +25,8 @@ def write_page(reduction: Reduction) -> Path:
         reduction.out / REPORT,
         title=_title(reduction),
         summary=summary_of(reduction),
+        tables=target_tables(reduction),
+        weather=_existing(of_weather(reduction)),
         targets=[_target(reduction, target) for target in reduction.targets],
         calibrations=[section for one in reduction.outcomes.values() if (section := _calibration(reduction, one))],
         version=nightpipe.__version__,
@@ -87,7 +92,7 @@ def _picker(reduction: Reduction, outcome: Outcome) -> Picker:
 
 
 def _calibration(reduction: Reduction, outcome: Outcome) -> Section | None:
-    if outcome.node.recipe not in {"bias", "dark", "noise", "flat", "arc", "sensitivity"}:
+    if outcome.node.recipe not in MASTERS:
         return None
     metrics = outcome.record.get("metrics", {})
     rows = tuple((name.replace("_", " "), _shown(_value(entry))) for name, entry in metrics.items())

@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from nightpipe.api.products import SPECTRUM, Product
+from nightpipe.api.products import SPECTRUM, STACK, Product
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import PlanError
 from nightpipe.engine.config import near
@@ -69,6 +69,11 @@ class Target:
         """Return the final spectra (one product, an object each), or None."""
         spectra = [product for product in self.products if product.kind == SPECTRUM]
         return spectra[0] if spectra else None
+
+    @property
+    def stack(self) -> Product | None:
+        """Return the stack of the target's images, or None."""
+        return next((product for product in self.products if product.kind == STACK), None)
 
     @property
     def spectra(self) -> tuple[Any, ...]:

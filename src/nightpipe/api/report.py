@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightpipe.api.columns import TargetTable
 from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import SkyModel, Source
 from nightpipe.model.traces import TraceSet
@@ -124,6 +125,8 @@ def write_report(
     summary: Mapping[str, Any],
     targets: Sequence[Section],
     calibrations: Sequence[Section],
+    tables: Sequence[TargetTable],
+    weather: Sequence[Figure] = (),
     version: str,
 ) -> Path:
     """Write the page to `path` and return it; figures are embedded, so the file can be mailed or opened anywhere."""
@@ -137,6 +140,8 @@ def write_report(
         title=title,
         summary=summary,
         targets=targets,
+        tables=tables,
+        weather=weather,
         calibrations=calibrations,
         pickers=json.dumps({p.exposure: asdict(p) for section in targets for p in section.pickers}),
         version=version,

@@ -76,6 +76,7 @@ def _target(one: Target, out: Path) -> dict[str, Any]:
         "exposures": list(one.exposures),
         "spectrum": _below(spectrum.path, out) if spectrum else None,
         "ascii": _below(spectrum.ascii, out) if spectrum else None,
+        "stack": _below(one.stack.path, out) if one.stack else None,
         "figure": _below(one.figures[0], out) if one.figures else None,
         "figures": [_below(path, out) for path in one.figures],
         "products": [_below(product.path, out) for product in one.products],

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nightpipe.api.reduction import Reduction, Target
+from nightpipe.api.columns import TargetTable, target_tables
+from nightpipe.api.reduction import Reduction
 from nightpipe.engine.execute import State
 from nightpipe.engine.match import Reason
 from nightpipe.engine.night import Night
@@ -20,16 +21,19 @@ from nightpipe.engine.plan import Node, Plan
 def console() -> Console:
     """Return the standard output as a console; where it is no terminal, wide enough for tables."""
     plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=160)
+    return plain if plain.is_terminal else Console(highlight=False, width=200)
 
 
 def print_end(reduction: Reduction) -> None:
     """Print the table with which a reduction ends, what was amiss, and where everything lies."""
     out = console()
-    table = Table("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum", box=None, pad_edge=False)
-    for target in reduction.targets:
-        table.add_row(*map(escape, _row(target, reduction.out)))
-    out.print(table if reduction.targets else _calibrations(reduction))
+    tables = target_tables(reduction)
+    for one in tables:
+        if len(tables) > 1:
+            out.print(f"{one.title}", style="bold")
+        out.print(_drawn(one))
+    if not tables:
+        out.print(_calibrations(reduction))
     for line in _troubles(reduction):
         out.print(escape(line), soft_wrap=True)
     report = reduction.out / "report.html"
@@ -37,17 +41,13 @@ def print_end(reduction: Reduction) -> None:
     out.print(escape(str(report if report.exists() else reduction.out)), soft_wrap=True)
 
 
-def _row(target: Target, out: Path) -> list[str]:
-    snr, rms = target.metrics.get("snr_median"), target.metrics.get("wave_rms_px")
-    path = str(target.spectrum.path.relative_to(out)) if target.spectrum else target.state.value
-    return [
-        target.label or target.name,
-        str(len(target.exposures)),
-        "" if snr is None else f"{snr:.1f}",
-        "" if rms is None else f"{rms:.3f}",
-        str(len(target.caveats)) if target.caveats else "",
-        path,
-    ]
+def _drawn(targets: TargetTable) -> Table:
+    table = Table(*map(escape, targets.columns), box=None, pad_edge=False)
+    for column in table.columns[-1:]:
+        column.overflow = "fold"  # a path that is cut short cannot be copied
+    for row in targets.rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _calibrations(reduction: Reduction) -> Table:

@@ -131,12 +131,22 @@ def _reference_stars(run: Run, place: Place) -> StarCatalogue | None:
     ra, dec = (float(value) for value in place.wcs.to_sky((nx - 1) / 2, (ny - 1) / 2))
     try:
         found = cone(ra, dec, radius, name=step.catalogue, online=step.online)
-    except ReferenceMissingError as error:
-        run.caveat("catalogue.missing", str(error))
+    except ReferenceMissingError:
+        run.caveat("catalogue.missing", _what_to_get(step))
         return None
     chosen: StarCatalogue = run(ReferenceStars, stars=found)
     run.metric("catalogue_stars", len(chosen))
     return chosen
+
+
+def _what_to_get(step: ReferenceStars) -> str:
+    """Return one clause, the same for every field, on how to come by reference stars."""
+    if step.online:
+        return "neither the local store nor a service has stars of this field: nightpipe catalogue import TABLE"
+    return (
+        "the local store has no stars of this field: nightpipe catalogue import TABLE, "
+        "or --set ReferenceStars.online=true"
+    )
 
 
 def _solved(run: Run, sources: Sources, place: Place, stars: StarCatalogue | None) -> Astrometry | None:

@@ -1,0 +1,140 @@
+"""Which figures images get: the stack, how it was put together, the flats that served, the weather of the night."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from nightpipe.api.outputs import Drawing, Outputs
+from nightpipe.api.reduction import Reduction, Target
+from nightpipe.engine.execute import Outcome
+from nightpipe.engine.store import Store
+from nightpipe.model.wcs import Alignment, Astrometry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from nightpipe.plots.images import Look
+
+
+def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
+    """Return the drawings of one stack: the stack first, its sources, then how its frames were put together."""
+    runs = _runs(reduction, target)
+    if target.stack is None or "imagestack" not in runs:
+        return
+    outputs, place = Outputs(Store(reduction.out), runs["imagestack"]), target.stack.path.with_suffix("")
+    folder = place.parent / "figures"
+
+    def stack() -> Figure:
+        from nightpipe.plots import images
+
+        return images.field(outputs.one("stack"))
+
+    def sources() -> Figure:
+        from nightpipe.plots import images
+
+        return images.detected(outputs.one("stack"), outputs.one("sources"))
+
+    yield Drawing(f"{place.name}: stack", place, outputs.key, stack)
+    yield Drawing("sources found on the stack", folder / f"{place.name}_sources", outputs.key, sources)
+    yield from _alignment(reduction, runs, folder / place.name)
+
+
+def _alignment(reduction: Reduction, runs: dict[str, Outcome], place: Path) -> Iterator[Drawing]:
+    """Return the drawings of an alignment; an image that was compared with nothing has none."""
+    if "registration_rms" not in runs["align"].record.get("metrics", {}):
+        return
+    outputs = Outputs(Store(reduction.out), runs["align"])
+
+    def shape() -> tuple[int, int]:
+        ny, nx = Outputs(Store(reduction.out), runs["measure"]).one("place").shape
+        return ny, nx
+
+    def dithers() -> Figure:
+        from nightpipe.plots import astrometry
+
+        return astrometry.alignment(outputs.one("alignment"), shape())
+
+    def residuals() -> Figure:
+        from nightpipe.plots import astrometry
+
+        return astrometry.residuals(_richest(outputs.one("alignment")), shape())
+
+    tied = "astrometry_rms" in runs["align"].record["metrics"]
+    title = f"stars of the richest frame against {'the catalogue' if tied else 'the other frames'}"
+    yield Drawing("how the frames lie", place.with_name(f"{place.name}_dithers"), outputs.key, dithers)
+    yield Drawing(title, place.with_name(f"{place.name}_residuals"), outputs.key, residuals)
+
+
+def _richest(found: Alignment) -> Astrometry:
+    return max((one for one in found.solutions if one is not None), key=lambda one: len(one.pairs))
+
+
+def _runs(reduction: Reduction, target: Target) -> dict[str, Outcome]:
+    """Return the target's own good runs by recipe, the first of each."""
+    leaf = next(
+        node for node in reduction.plan.nodes if (node.target, node.label) == (target.name, target.label)
+    )  # fmt: skip
+    found: dict[str, Outcome] = {}
+    for one in reduction.lineage(leaf.id):
+        if one.state.good and one.node.target == target.name:
+            found.setdefault(one.node.recipe, one)
+    return found
+
+
+def of_weather(reduction: Reduction) -> Iterator[Drawing]:
+    """Return the drawing of seeing, sky and transparency over the night, where there are images."""
+    measured = [one for one in reduction.outcomes.values() if one.node.recipe == "measure" and one.state.good]
+    if not measured:
+        return
+
+    def weather() -> Figure:
+        from nightpipe.plots import images
+
+        return images.weather([_look(reduction, one) for one in measured])
+
+    keys = hashlib.sha256(" ".join(one.key for one in measured).encode()).hexdigest()
+    yield Drawing("seeing and sky", reduction.out / "night_seeing", keys, weather)
+
+
+def _look(reduction: Reduction, outcome: Outcome) -> Look:
+    """Return what one image tells of the weather."""
+    from nightpipe.plots.images import Look
+
+    exposure = reduction.night.named(outcome.node.exposure)
+    metrics = {name: float(entry[0]) for name, entry in outcome.record.get("metrics", {}).items()}
+    nan = float("nan")
+    return Look(
+        mjd=exposure.mjd + exposure.exptime / 172800.0,
+        camera=" ".join(part for part in (exposure.setup.arm, exposure.setup.filter) if part),
+        seeing=metrics.get("seeing", nan),
+        sky=metrics.get("sky", nan),
+        transparency=metrics.get("transparency", nan),
+    )
+
+
+def of_image_masters(reduction: Reduction, outcome: Outcome, place: Path) -> Iterator[Drawing]:
+    """Return the drawings of one calibration run of an imager; `place` is the figure's path without ending."""
+    outputs, limits = Outputs(Store(reduction.out), outcome), _limits(outcome)
+
+    def draw() -> Figure:
+        from nightpipe.plots import detector, images
+
+        if outcome.node.recipe == "selectflats":
+            return images.selection(outputs.one("selection"), limits)
+        if outcome.node.recipe == "imageflat":
+            return images.flat(outputs.one("flat"))
+        return detector.noise(outputs.one("noise"))
+
+    titles = {"selectflats": "flats that serve", "imageflat": "master flat", "imagenoise": "gain and read noise"}
+    yield Drawing(f"{outcome.node.label}: {titles[outcome.node.recipe]}", place, outputs.key, draw)
+
+
+def _limits(outcome: Outcome) -> tuple[float, float]:
+    """Return the least and the largest level that a flat may have, as they were set."""
+    values = [outcome.node.parameters.get(f"SelectFlats.{name}") for name in ("amin", "amax")]
+    low, high = (float("nan") if one is None else float(one.value) for one in values)
+    return low, high

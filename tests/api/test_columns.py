@@ -1,0 +1,47 @@
+"""The tables of the end: spectra and images have their own columns, and nothing that was not measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from nightpipe.api.columns import IMAGES, SPECTRA, target_tables
+from nightpipe.api.products import STACK, Product
+from nightpipe.api.reduction import Target
+from nightpipe.engine.execute import State
+
+OUT = Path("/out")
+
+
+def target(name, metrics, products=()):
+    return Target(name, f"{name}_label", State.OK, ("e1", "e2"), products, (), metrics)
+
+
+def reduction(targets, stacks=()):
+    setup = SimpleNamespace(arm="C1", filter="i")
+    nodes = [SimpleNamespace(recipe="imagestack", target=one, label=f"{one}_label") for one in stacks]
+    outcomes = {str(k): SimpleNamespace(node=node) for k, node in enumerate(nodes)}
+    night = SimpleNamespace(exposures=(SimpleNamespace(name="e1", setup=setup),))
+    return SimpleNamespace(targets=targets, outcomes=outcomes, night=night, out=OUT)
+
+
+def test_a_night_with_both_has_two_tables():
+    product = Product("M82/M82", STACK, OUT / "M82/M82.fits", ())
+    metrics = {"frames_used": 1, "exptime": 60.0, "stack_seeing": 1.234, "astrometry_rms": 0.0412, "depth": 22.345}
+    metrics |= {"registration_rms": 0.02, "zero_point": 25.1234, "zero_point_error": 0.0041}
+    targets = (target("star", {"snr_median": 51.26}), target("M82", metrics, (product,)))
+    found = target_tables(reduction(targets, ("M82",)))
+    assert [table.columns for table in found] == [SPECTRA, IMAGES]
+    assert [table.targets for table in found] == [(0,), (1,)]
+    assert found[0].rows == (("star_label", "2", "51.3", "", "", "ok"),)
+    row = ("M82", "C1 i", "1/2", "60", "1.23", "0.041", "25.123 +- 0.004", "22.34", "", "M82/M82.fits")
+    assert found[1].rows == (row,)
+
+
+def test_what_was_not_measured_is_blank_and_places_without_a_catalogue_are_called_relative():
+    (table,) = target_tables(reduction((target("M82", {"registration_rms": 0.1}),), ("M82",)))
+    assert table.rows == (("M82", "C1 i", "0/2", "", "", "0.100 (relative)", "", "", "", "ok"),)
+
+
+def test_no_target_no_table():
+    assert target_tables(reduction(())) == ()
