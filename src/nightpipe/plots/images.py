@@ -224,4 +224,4 @@ def _times(mjd: Sequence[float]) -> tuple[FloatArray, str]:
     if float(np.ptp(times)) < 1.0:
         midnight = np.round(float(times.mean()))
         return 24 * (times - midnight), f"hours from midnight UTC, MJD {midnight:.0f}"
-    return np.argsort(np.argsort(times)) + 1.0, "images in order of time"
+    return np.argsort(np.argsort(times)).astype(np.float64) + 1, "images in order of time"
