@@ -14,7 +14,7 @@ from nightpipe.io.catalogues.cone import cone
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.pointing import Place, placed
-from nightpipe.model.sources import Sources, ZeroPoints
+from nightpipe.model.sources import Psf, Sources, ZeroPoints
 from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import NONE, Alignment, Astrometry, Wcs
 from nightpipe.recipes.detector import PRELUDE, clean
@@ -22,6 +22,8 @@ from nightpipe.steps.detector.flat import FlatField
 from nightpipe.steps.imaging.align import AlignFrames
 from nightpipe.steps.imaging.background import CosmicsImage, SubtractBackground
 from nightpipe.steps.imaging.detect import Detect
+from nightpipe.steps.imaging.photometry import Photometer
+from nightpipe.steps.imaging.psf import ModelPsf
 from nightpipe.steps.imaging.solve import SolveAstrometry
 from nightpipe.steps.imaging.stack import StackImages
 from nightpipe.steps.imaging.stars import ReferenceStars
@@ -46,13 +48,16 @@ def imageprepare(
     "measure",
     inputs=("frame", "companions"),
     many=("companions",),
-    outputs=("frame", "sources", "place"),
-    steps=(SubtractBackground, CosmicsImage, Detect),
+    outputs=("frame", "sources", "place", "psf"),
+    steps=(SubtractBackground, CosmicsImage, Detect, ModelPsf, Photometer),
 )
 def measure(run: Run, *, frame: Frame, companions: tuple[RawFrame, ...]) -> dict[str, Any]:
-    """Subtract the sky of one image, flag cosmic rays where no stack can, and find its sources."""
+    """Subtract the sky of one image, flag cosmic rays where no stack can, measure its sources through its PSF."""
     frame = run(CosmicsImage, frame=run(SubtractBackground, frame=frame), images=len(companions) + 1)
     sources: Sources = run(Detect, frame=frame)
+    psf = _psf(run, frame, sources)
+    if psf is not None:
+        sources = run(Photometer, frame=frame, sources=sources, psf=psf)
     seeing, ellipticity = _shape_of_stars(sources)
     place = placed(frame, seeing)
     exptime = max(place.exposure.exptime, 1e-9)
@@ -62,7 +67,18 @@ def measure(run: Run, *, frame: Frame, companions: tuple[RawFrame, ...]) -> dict
         run.metric("seeing", place.seeing, "arcsec")
         run.metric("ellipticity", ellipticity)
     slim = frame.but(photon_var=None, flat_var=None, read_var=None)  # a stack of many needs no more than the variance
-    return {"frame": slim, "sources": sources, "place": place}
+    return {"frame": slim, "sources": sources, "place": place, "psf": () if psf is None else (psf,)}
+
+
+def _psf(run: Run, frame: Frame, sources: Sources) -> Psf | None:
+    """Return the PSF of one image; None where it has too few stars, and then apertures must do."""
+    try:
+        psf: Psf = run(ModelPsf, frame=frame, sources=sources)
+    except NoSolutionError as error:
+        run.caveat("psf.none", f"fluxes are those of apertures: wanted {error.wanted}, found {error.found}")
+        return None
+    run.metric("psf_stars", psf.stars)
+    return psf
 
 
 def _on_sky(sources: Sources, wcs: Wcs) -> Sources:
