@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from builders.pulls import bounds
+from builders.pulls import bounds, told
 from builders.starfield import draw, field, observed
 from nightpipe.maths.crowd import grouped, level_of
 from nightpipe.steps.imaging.detect import EXTENDED, Detect
@@ -114,3 +114,23 @@ def test_friends_of_friends_follow_each_other():
     order, bounds_ = grouped(stars, 4.0)
     groups = [set(order[a:b]) for a, b in pairwise(bounds_)]
     assert sorted(map(sorted, groups)) == [[0, 2, 4], [1, 3]]
+
+
+@pytest.mark.pulls
+def test_pulls_of_more_than_four_thousand_stars():
+    """The total of the PSF is common to an image's stars, and part of its zero point: it is judged by itself."""
+    pulls, factors = [], []
+    for seed in range(200, 207):
+        made = field(np.random.default_rng(seed), grid=40, shape=(1024, 1024), least=1500, most=1e5)
+        _, found = measured(made.frame)
+        distance, index = nearest(made.x, made.y, found)
+        use = (distance < 1) & (found.quality[index] == 0)
+        flux, error, truth = 100 * found.flux[index][use], 100 * found.flux_error[index][use], made.flux[use]
+        factors.append(np.sum(flux * truth / error**2) / np.sum((truth / error) ** 2))
+        pulls.append((flux / factors[-1] - truth) / error)
+    every = np.concatenate(pulls)
+    print(told("stars", every), f"factors {min(factors):.4f} to {max(factors):.4f}")
+    assert len(every) > 4000
+    assert np.abs(np.array(factors) - 1).max() < 0.005
+    assert 0.9 < every.std() < 1.1
+    assert abs(every.mean()) < 0.1
