@@ -12,7 +12,7 @@ from typing import Any
 from nightpipe.base.recipe import Recipe
 from nightpipe.engine.plain import canonical, to_plain
 from nightpipe.engine.plan import RawInput
-from nightpipe.io import download
+from nightpipe.io.states import state
 
 NOT_HASHED = ("path", "notes")
 LENGTH = 40
@@ -26,7 +26,7 @@ def raw_key(raw: RawInput) -> str:
 
 def node_key(recipe: Recipe, parameters: Mapping[str, Any], inputs: Mapping[str, Sequence[str]]) -> str:
     """Return the key of a recipe's run on inputs of these keys."""
-    sets = {name: download.state(name) for name in recipe.sets}
+    sets = {name: state(name) for name in recipe.sets}
     return digest(
         {
             "recipe": [recipe.name, recipe.version, list(recipe.outputs)],

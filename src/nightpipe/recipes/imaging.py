@@ -11,6 +11,7 @@ from nightpipe.base.errors import NoSolutionError, ReferenceMissingError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.catalogues.cone import cone
+from nightpipe.io.states import CATALOGUES
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.pointing import Place, placed
@@ -105,6 +106,7 @@ def _shape_of_stars(sources: Sources) -> tuple[float, float]:
     many=("sources", "places"),
     outputs=("alignment", "stars"),
     steps=(ReferenceStars, SolveAstrometry, AlignFrames),
+    sets=(CATALOGUES,),
 )
 def align(run: Run, *, sources: tuple[Sources, ...], places: tuple[Place, ...]) -> dict[str, Any]:
     """Solve the images of one field and fit them together; without a catalogue, register them among themselves."""
