@@ -98,11 +98,12 @@ def test_array_too_small_for_its_sections():
         Overscan().run(_with(exposed, exposed.data[:30]))
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**31), level=st.floats(0, 60000), knots=st.integers(0, 40), bad=st.integers(0, 200))
+@settings(max_examples=25, deadline=None, derandomize=False)
+@given(seed=st.integers(0, 2**31), level=st.integers(0, 60000), knots=st.integers(0, 40), bad=st.integers(0, 200))
 def test_always_finite_and_shift_equivariant(seed, level, knots, bad):
+    """Whole numbers add without rounding, so what a constant changes must be nothing, whatever the dice."""
     rng = np.random.default_rng(seed)
-    exposed = raw(rng, 50.0, digital=False)
+    exposed = raw(rng, 50.0)
     data = exposed.data.copy()
     data.flat[rng.integers(0, data.size, bad)] = rng.choice([np.nan, 0.0, 4.29e9, 65535.0], bad)
     frame = Overscan(knots=knots).run(_with(exposed, data))
@@ -111,7 +112,8 @@ def test_always_finite_and_shift_equivariant(seed, level, knots, bad):
     assert (frame.var >= 0).all()
     moved = Overscan(knots=knots).run(_with(exposed, data + np.float32(level)))
     ordinary = (data[:, :96] > 10) & (data[:, :96] < 60000)
-    assert np.allclose(frame.data[ordinary], moved.data[ordinary], atol=0.5)
+    assert np.allclose(frame.data[ordinary], moved.data[ordinary], rtol=0, atol=0.01)  # a float32 of 65,000 has 0.004
+    assert np.array_equal(frame.var, moved.var)
 
 
 def test_steady_lines_keeps_all_of_a_quiet_overscan():

@@ -87,8 +87,14 @@ class Overscan(Step):
 
 
 def pedestal(array: NDArray[Any], amplifier: Amplifier, *, knots: int, skip: int = 0, clip: float = 4.0) -> Pedestal:
-    """Return an amplifier's pedestal, fitted to the overscan lines of `array` (as read) that agree with each other."""
+    """Return an amplifier's pedestal, fitted to the overscan lines of `array` (as read) that agree with each other.
+
+    The typical level, a whole number, goes first and comes back last: all that is compared with a limit then stays the
+    same to the bit when a constant is added to the frame, and no value at the limit changes sides.
+    """
     lines = overscan_lines(array, amplifier)
+    typical = float(np.floor(np.median(lines)))
+    lines = lines - typical
     keep = steady_lines(lines, clip)
     keep[: _skipped(amplifier, skip)] = False
     if not keep.any():
@@ -100,9 +106,9 @@ def pedestal(array: NDArray[Any], amplifier: Amplifier, *, knots: int, skip: int
     if knots == 0:
         level = float(np.median(mean))
         var = rms**2 / max(int(count.sum()), 1) * np.pi / 2
-        return Pedestal(np.full(len(mean), level), np.full(len(mean), var), first, int(keep.sum()), rms)
+        return Pedestal(np.full(len(mean), typical + level), np.full(len(mean), var), first, int(keep.sum()), rms)
     smooth = penalised_spline(mean, count.astype(np.float64), knots=knots, clip=clip)
-    return Pedestal(smooth.value, smooth.var, first, int(keep.sum()), rms)
+    return Pedestal(typical + smooth.value, smooth.var, first, int(keep.sum()), rms)
 
 
 def _skipped(amplifier: Amplifier, skip: int) -> int:
