@@ -10,7 +10,8 @@ import pytest
 from builders.slit import Scene, Star, build, with_star
 from builders.slitrun import searched
 from nightpipe.base.errors import DataError
-from nightpipe.steps.spectra.find import FindSources, PlaceSource
+from nightpipe.model.spectrum import Source
+from nightpipe.steps.spectra.find import FindSources, PlaceSource, _seen_through_air
 from nightpipe.steps.spectra.sky import NodSky, SubtractSky
 
 
@@ -150,3 +151,10 @@ def test_a_slope_at_the_end_of_the_slit_is_sky():
     sky, sources = searched(built)
     assert sources == ()
     assert sky.used[:10].mean() > 0.7
+
+
+def test_what_is_far_narrower_than_a_bright_star_is_no_object():
+    star = Source("OBJ", 50.0, 0.0, 500.0, 4.0, None, False)
+    assert not _seen_through_air(replace(star, fwhm=1.2, snr=9.0), star)
+    assert _seen_through_air(replace(star, fwhm=3.0, snr=9.0), star)
+    assert _seen_through_air(replace(star, fwhm=1.2, snr=9.0), replace(star, snr=20.0))

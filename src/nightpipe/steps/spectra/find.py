@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,16 @@ SEEING = 1.2
 
 WING = 0.1
 """Share of a star's own light by which its wings may deviate from their mirror image."""
+NARROWEST = 0.5
+"""Share of the brightest object's width below which nothing can be an object: the air blurs all alike."""
+SURE = 50.0
+"""Significance from which the brightest object's width is a measure of the seeing."""
 
 
 class FindSources(Step):
     """Find the objects in the slit by their significance, and trace them; a star, however bright, is one object."""
 
+    version: ClassVar[int] = 2
     threshold: float = parameter(5.0, "significance that an object must have", unit="sigma", ge=2)
     max_sources: int = parameter(8, "objects kept, the most significant first", ge=1, le=50)
     brightest_only: bool = parameter(default=False, help="keep the most significant object only")
@@ -53,6 +59,7 @@ class FindSources(Step):
         found = [source for trace in slit.traces for source in self._in_slit(frame, sky, wave, trace, slit.measured)]
         found = [source for source in found if not self._dropped(source)]
         found.sort(key=lambda source: -source.snr)
+        found = [source for source in found if source is found[0] or _seen_through_air(source, found[0])]
         found = found[: 1 if self.brightest_only else self.max_sources]
         for place in self.add:
             forced = place_source(frame, sky, wave, slit, place, found[0] if found else None)
@@ -87,6 +94,11 @@ class FindSources(Step):
 
     def _dropped(self, source: Source) -> bool:
         return any(abs(source.slit_arcsec - place) <= self.tolerance for place in self.drop)
+
+
+def _seen_through_air(source: Source, brightest: Source) -> bool:
+    """Tell whether an object is as wide as the seeing allows: what is far narrower is a bad row of the detector."""
+    return source.fwhm >= NARROWEST * brightest.fwhm or brightest.snr < SURE
 
 
 class PlaceSource(Step):

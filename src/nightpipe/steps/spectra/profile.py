@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class FitProfile(Step):
     by weak priors where even that cannot be measured. Neighbours that are given are fitted at the same time.
     """
 
+    version: ClassVar[int] = 2
     kind: Literal["auto", "empirical", "moffat"] = parameter("auto", "empirical, moffat, or by significance (auto)")
     empirical_snr: float = parameter(60.0, "significance from which a profile is empirical", unit="sigma", ge=5)
     order: int = parameter(6, "highest order of the profile's change along the dispersion", ge=0, le=8)

@@ -43,7 +43,7 @@ class SubtractSky(Step):
     clip: float = parameter(4.5, "pixels further from the model are rejected", unit="sigma", gt=2)
     iterations: int = parameter(6, "rounds of fit and rejection, at most", ge=1, le=50)
     significance: float = parameter(4.0, "terms along the slit are free where they pull this much", unit="sigma", gt=0)
-    mask_width: float = parameter(2.0, "half-width of the mask around a source", unit="FWHM", gt=0)
+    mask_width: float = parameter(3.0, "half-width of the mask around a source", unit="FWHM", gt=0)
     mask_threshold: float = parameter(4.0, "rows brighter than this above the sky are masked", unit="sigma", gt=1)
     margin: float = parameter(1.5, "width cut from both slit edges", unit="pixel", ge=0)
 
