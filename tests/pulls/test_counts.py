@@ -18,13 +18,14 @@ from nightpipe.steps.spectra.trace import WholeSlit
 
 pytestmark = pytest.mark.pulls
 
-# Magnitudes that give a median S/N per pixel of about 5, 15 and 50; seeds, so that there are at least 4,000 bins.
+# Magnitudes that give a median S/N per pixel of about 5, 15 and 50; seeds, so that there are at least 4,000 bins
+# (the bins of one exposure share the errors of its sky and its profile: 0.05 in the mean from seed to seed).
 CASES = {
     "alfosc": ((20.0, 18.4, 16.5), (1, 2)),
     "dbsp_blue": ((20.5, 18.2), (1,)),
-    "dbsp_red": ((20.0, 17.5), (1,)),
+    "dbsp_red": ((20.0, 17.5), (1, 2, 3)),
     "kast_blue": ((19.4, 17.8, 16.0), (1,)),
-    "kast_red": ((19.4, 17.6), (1,)),
+    "kast_red": ((19.4, 17.6), (1, 2, 3, 4)),
     "sprat": ((18.6, 17.2, 15.2), (1, 2)),
 }
 EDGE = 10
@@ -79,14 +80,8 @@ def test_errors_of_counts_are_neither_too_small_nor_too_large(arm, kind):
     assert 0.95 <= values.std() <= 1.05, told(f"{arm}, {kind}", values)
 
 
-# Measured: a mean of +0.054 from 5,410 bins, whose own scatter is 0.014.
-AT_THE_BOUND = {("kast_red", "optimal")}
-
-
 @pytest.mark.parametrize("kind", ["optimal", "boxcar beside it", "boxcar"])
 @pytest.mark.parametrize("arm", CASES)
-def test_counts_are_unbiased(arm, kind, request):
-    if (arm, kind) in AT_THE_BOUND:
-        request.applymarker(pytest.mark.xfail(reason="mean +0.054, bound 0.05", strict=False))
+def test_counts_are_unbiased(arm, kind):
     values = pulls(arm)[kind]
     assert abs(values.mean()) <= max(0.05, bounds(len(values))[0]), told(f"{arm}, {kind}", values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,12 @@ FloatArray = NDArray[np.float64]
 Index = NDArray[np.intp]
 UNKNOWN = 0.3
 """Relative strengths of airglow lines in a window are known to about this."""
+WIDER, WIDEST = 1.25, 5.0
+"""Ratio of the slit widths that are compared, and how far from the arc's width they are followed."""
+LEAP = 3
+"""Steps of the first move where one is too short: a slit narrower than the Gaussian hardly shows a small change."""
+BETTER = 0.85
+"""A width is left for the next where that leaves less than this share of chi-square."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Shift:
-    """A window's shift [pixel], its `error` from noise, the `doubt` from unknown line ratios, and the feature's S/N."""
+    """A window's shift [pixel], its `error` from noise, the `doubt` from unknown line ratios, and the feature's S/N.
+
+    `chi2` is what the fit leaves in the window.
+    """
 
     shift: float
     error: float
     doubt: float
     snr: float
+    chi2: float = 0.0
 
 
 def windows(template: Template, n: int, *, most: int = 40, reach: float = 1.6) -> list[Window]:
@@ -160,13 +170,67 @@ def fit_windows(
         if not moving.any():
             break
     doubt = cut.doubt(shift, last)
-    rows = zip(sound, shift, last.shift_var, doubt, last.scale / np.sqrt(last.scale_var), strict=True)
-    return [Shift(float(s), float(np.sqrt(v)), float(d), float(snr)) if ok else None for ok, s, v, d, snr in rows]
+    snr = last.scale / np.sqrt(last.scale_var)
+    rows = zip(sound, shift, np.sqrt(last.shift_var), doubt, snr, last.chi2, strict=True)
+    return [Shift(*map(float, row)) if ok else None for ok, *row in rows]
+
+
+def slit_width(flux: FloatArray, error: FloatArray, template: Template, start: float = 0.0) -> float:
+    """Return by what factor the sky's lines are wider than the template's box says: 1 unless chi-square tells.
+
+    An arc may be taken through a narrower slit than the sky. A template that is too narrow hardly feels where in a
+    flat-topped line it stands, and leaves half the shift behind.
+    """
+    for step in (WIDER, 1.0 / WIDER):
+        better = (f for f in (step, step**LEAP) if _better(flux, error, template, 1.0, f, start))
+        factor = next(better, 1.0)
+        while 1.0 / WIDEST < factor < WIDEST and factor != 1.0:
+            trial = factor * step
+            if not _better(flux, error, template, factor, trial, start):
+                return factor
+            factor = trial
+        if factor != 1.0:
+            return factor
+    return 1.0
+
+
+def _better(flux: FloatArray, error: FloatArray, template: Template, factor: float, trial: float, start: float) -> bool:
+    """Tell whether the strongest windows, just wide enough for both widths, speak for the trial.
+
+    In windows far wider than the lines the strengths of neighbours decide, and a smeared template always wins.
+    """
+    every = windows(_boxed(template, max(factor, trial)), len(flux), most=16)
+    every = [replace(w, low=w.low + round(start), high=w.high + round(start)) for w in every]
+    strong = sorted((w for w in every if w.low >= 0 and w.high <= len(flux)), key=lambda w: -_peak(flux, w))[:8]
+    if len(strong) < 2:
+        return False
+    left = [_left(flux, error, _boxed(template, f), strong, start) for f in (trial, factor)]
+    return left[0] < BETTER * left[1]
+
+
+def _boxed(template: Template, factor: float) -> Template:
+    return replace(template, shape=replace(template.shape, box=factor * template.shape.box))
+
+
+def _peak(flux: FloatArray, window: Window) -> float:
+    inside = flux[window.low : window.high]
+    return float(inside.max() - np.median(inside)) if inside.size else 0.0
+
+
+def _left(flux: FloatArray, error: FloatArray, template: Template, strong: list[Window], start: float) -> float:
+    """Return the chi-square that a template leaves in the windows; one that runs away leaves all."""
+    fits = fit_windows(flux, error, template, strong, start)
+    return float(np.sum([_scatter(flux, error, w) if f is None else f.chi2 for f, w in zip(fits, strong, strict=True)]))
+
+
+def _scatter(flux: FloatArray, error: FloatArray, window: Window) -> float:
+    part = slice(window.low, window.high)
+    return float(np.sum(((flux[part] - np.mean(flux[part])) / error[part]) ** 2))
 
 
 class _Solved(NamedTuple):
     """One step of all windows: `sound` where there is a solution, the `step` in shift, the template's `scale`, the
-    variances of both, and the pseudo-inverse's `row` for the shift (windows, pixels).
+    variances of both, the pseudo-inverse's `row` for the shift (windows, pixels), and the `chi2` left.
     """
 
     sound: NDArray[np.bool_]
@@ -175,6 +239,7 @@ class _Solved(NamedTuple):
     scale_var: FloatArray
     shift_var: FloatArray
     row: FloatArray
+    chi2: FloatArray
 
 
 class _Cut:
@@ -210,12 +275,14 @@ class _Cut:
         normal[~sound] = 0.0
         sound &= np.abs(np.linalg.det(normal)) >= 1e-10
         inverse = np.linalg.inv(np.where(sound[:, None, None], normal, np.eye(4)))
-        values = np.einsum("wij,wpj,wp->wi", inverse, design, self.data) / norm
+        scaled = np.einsum("wij,wpj,wp->wi", inverse, design, self.data)
+        chi2 = np.sum((self.data - np.einsum("wpi,wi->wp", design, scaled)) ** 2, axis=1)
+        values = scaled / norm
         sound &= values[:, 0] > 0
         scale = np.where(sound, values[:, 0], 1.0)
         row = np.einsum("wj,wpj->wp", inverse[:, 1], design) / (norm[:, 1] * scale)[:, None]
         variance = np.einsum("wii->wi", inverse) / norm**2
-        return _Solved(sound, values[:, 1] / scale, scale, variance[:, 0], variance[:, 1] / scale**2, row)
+        return _Solved(sound, values[:, 1] / scale, scale, variance[:, 0], variance[:, 1] / scale**2, row, chi2)
 
     def doubt(self, shift: FloatArray, solved: _Solved) -> FloatArray:
         """Return the doubt of the shifts (windows,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.lines import LineShape, shape_between
+from nightpipe.maths.poly import Poly1
 from nightpipe.maths.robust import mad_std
 from nightpipe.maths.skyfield import Field, Points, fit_field
-from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_windows, windows
+from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shift, fit_windows, slit_width, windows
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import LineList
 from nightpipe.model.traces import TraceSet
@@ -24,8 +26,12 @@ FloatArray = NDArray[np.float64]
 
 
 class Flexure(Step):
-    """Shift the wavelength scale by what the night-sky lines of the exposure say, as a smooth field over the slit."""
+    """Shift the wavelength scale by what the night-sky lines of the exposure say, as a smooth field over the slit.
 
+    Where the sky's lines are wider or narrower than the arc's, the slit was another one: the scale takes their width.
+    """
+
+    version: ClassVar[int] = 2
     bin_rows: int = parameter(40, "rows of one bin along the slit, objects left out", unit="pixel", ge=3)
     order_x: int = parameter(1, "highest order of the shift along the dispersion", ge=0, le=2)
     order_y: int = parameter(2, "highest order of the shift along the slit", ge=0, le=4)
@@ -48,6 +54,8 @@ class Flexure(Step):
         low, high = slit_rows(frame, slit.traces[0].lower, slit.traces[0].upper)
         scene = _Scene(frame, wave, lines, empty_rows(frame, low, high))
         start = scene.start(low, high, self.max_shift)
+        wave = scene.widened(low, high, start)
+        scene = replace(scene, wave=wave)
         blocks = blocks_of(low, high, self.bin_rows)
         found = [scene.bin(block, start, self.min_snr) for block in blocks]
         points = _points(found, wave, self.withhold, self.max_doubt)
@@ -115,11 +123,30 @@ class _Scene:
         part = self.frame.but(data=self.frame.data[rows], var=self.frame.var[rows], mask=self.frame.mask[rows])
         return collapsed(part, 0, len(rows)), float(rows.mean())
 
-    def start(self, low: int, high: int, most: float) -> float:
-        """Return the shift of the whole slit, roughly."""
+    def middle(self, low: int, high: int) -> tuple[Row, float] | None:
+        """Return the typical row about the slit's middle, and its y."""
         middle = (low + high) // 2
         reach = min(60, max((high - low) // 3, 2))
-        typical = self.row((max(low, middle - reach), min(high, middle + reach)))
+        return self.row((max(low, middle - reach), min(high, middle + reach)))
+
+    def widened(self, low: int, high: int, start: float) -> WaveSolution:
+        """Return the scale with the line width that the exposure's own slit gives, where that is not the arc's."""
+        typical = self.middle(low, high)
+        if typical is None:
+            return self.wave
+        row, y = typical
+        factor = slit_width(row.flux, row.error, self.template(y), start)
+        if factor == 1.0:
+            return self.wave
+        n = self.frame.shape[1]
+        shape = replace(self.shape, box=factor * self.wave.box)
+        width = shape.fwhm_at(np.array([0.0, n - 1.0]))
+        coef = np.array([0.5 * (width[0] + width[1]), 0.5 * (width[1] - width[0])])
+        return replace(self.wave, box=shape.box, fwhm=Poly1(coef, (0.0, n - 1.0)))
+
+    def start(self, low: int, high: int, most: float) -> float:
+        """Return the shift of the whole slit, roughly."""
+        typical = self.middle(low, high)
         if typical is None:
             return 0.0
         row, y = typical

@@ -28,7 +28,7 @@ WINGS = 2.5
 WING_BETA = 3.0
 """Exponent of the wings that are attached to an empirical profile: cores are steeper than seeing's wings."""
 
-SEAM = 0.3
+SEAM = 0.4
 """Relative error of the wings' scale where it is only taken over from the reliable part.
 
 With 1.0 the noise beyond the seam ruled: the reliable part ends where the noise went down, and wings went to zero."""
