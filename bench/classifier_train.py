@@ -21,8 +21,8 @@ from nightpipe.model.templates import GROUPS, KINDS, TYPES
 
 FOLDS, HIDDEN, EPOCHS, BATCH = 5, (160, 64), 14, 256
 NEAR = 9  # bins of ln(wavelength): 0.012
-PRIOR = {"TDE": 0.05, "Ibn": 0.06, "SLSN-I": 0.09, "SLSN-II": 0.02, "Galaxy": 0.05, "AGN": 0.015}
-PRIOR |= {"Star": 0.015, "LBV": 0.02, "other": 0.01, "Ca-rich": 0.006, "Ic-BL": 0.03, "Ib": 0.035}
+PRIOR = {"TDE": 0.05, "Ibn": 0.06, "SLSN-I": 0.09, "SLSN-II": 0.02, "Galaxy": 0.025, "AGN": 0.01}
+PRIOR |= {"Star": 0.01, "LBV": 0.01, "other": 0.008, "Ca-rich": 0.006, "Ic-BL": 0.03, "Ib": 0.035}
 FLOOR = 0.015
 
 

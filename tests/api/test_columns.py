@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from nightpipe.api.columns import IMAGES, SPECTRA, target_tables
-from nightpipe.api.products import STACK, Product
+from nightpipe.api.products import CLASSIFICATION, STACK, Product
 from nightpipe.api.reduction import Target
 from nightpipe.engine.execute import State
 
@@ -14,15 +14,16 @@ OUT = Path("/out")
 
 
 def target(name, metrics, products=()):
-    return Target(name, f"{name}_label", State.OK, ("e1", "e2"), products, (), metrics)
+    return Target(name, f"{name}_label", State.OK, ("e1", "e2"), products, (), metrics, node=name)
 
 
 def reduction(targets, stacks=()):
     setup = SimpleNamespace(arm="C1", filter="i")
-    nodes = [SimpleNamespace(recipe="imagestack", target=one, label=f"{one}_label") for one in stacks]
-    outcomes = {str(k): SimpleNamespace(node=node) for k, node in enumerate(nodes)}
+    runs = {one: SimpleNamespace(node=SimpleNamespace(recipe="imagestack")) for one in stacks}
     night = SimpleNamespace(exposures=(SimpleNamespace(name="e1", setup=setup),))
-    return SimpleNamespace(targets=targets, outcomes=outcomes, night=night, out=OUT)
+    return SimpleNamespace(
+        targets=targets, night=night, out=OUT, lineage=lambda node: [runs[node]] if node in runs else []
+    )
 
 
 def test_a_night_with_both_has_two_tables():
@@ -45,3 +46,11 @@ def test_what_was_not_measured_is_blank_and_places_without_a_catalogue_are_calle
 
 def test_no_target_no_table():
     assert target_tables(reduction(())) == ()
+
+
+def test_a_spectrum_that_was_classified_tells_its_type():
+    found = SimpleNamespace(verdict="Ia", probability=0.987, redshift=0.0512)
+    kept = SimpleNamespace(kind=CLASSIFICATION, models=lambda: (found,))
+    (table,) = target_tables(reduction((target("SN", {}, (kept,)), target("star", {}))))
+    assert table.columns[:3] == ("target", "type", "exposures")
+    assert [row[1] for row in table.rows] == ["Ia (0.99), z 0.051", ""]

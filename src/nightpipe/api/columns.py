@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nightpipe.api.reduction import Reduction, Target
 
@@ -35,16 +35,27 @@ def target_tables(reduction: Reduction) -> tuple[TargetTable, ...]:
         mine = [k for k, target in enumerate(reduction.targets) if is_image(reduction, target) == images]
         if mine:
             rows = tuple(row(reduction, reduction.targets[k]) for k in mine)
-            tables.append(TargetTable(title, columns, rows, tuple(mine)))
+            tables.append(_typed(TargetTable(title, columns, rows, tuple(mine)), reduction))
     return tuple(tables)
+
+
+def _typed(table: TargetTable, reduction: Reduction) -> TargetTable:
+    """Return the table with what the spectra show, where any was classified."""
+    types = [_types(reduction.targets[k]) for k in table.targets]
+    if not any(types):
+        return table
+    rows = tuple((*row[:1], kind, *row[1:]) for row, kind in zip(table.rows, types, strict=True))
+    return replace(table, columns=(table.columns[0], "type", *table.columns[1:]), rows=rows)
+
+
+def _types(target: Target) -> str:
+    found = target.classifications
+    return f"{found[0].verdict} ({found[0].probability:.2f}), z {found[0].redshift:.3f}" if found else ""
 
 
 def is_image(reduction: Reduction, target: Target) -> bool:
     """Tell whether a target is a stack of images, made or not."""
-    return any(
-        one.node.recipe == "imagestack" and (one.node.target, one.node.label) == (target.name, target.label)
-        for one in reduction.outcomes.values()
-    )
+    return any(one.node.recipe == "imagestack" for one in reduction.lineage(target.node))
 
 
 def _spectrum(reduction: Reduction, target: Target) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nightpipe.api.columns import is_image
 from nightpipe.api.imagefigures import of_image_masters, of_images, of_weather
 from nightpipe.api.outputs import Drawing, Outputs
+from nightpipe.api.products import CLASSIFICATION
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import HIDDEN, Store
@@ -100,6 +101,10 @@ def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     for outcome in _outcomes(reduction, "calibrate"):
         if outcome.node.exposure in target.exposures:
             yield from _bands(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")
+    for kept in (one for one in target.products if one.kind == CLASSIFICATION):
+        for number, stored in enumerate(kept.stored, start=1):
+            path, key = folder / f"{kept.path.stem.rpartition('-')[0]}_{number}", stored.parent.name + stored.name
+            yield Drawing("what it is", path, key, lambda s=stored: draw(codec.load(s)))  # type: ignore[misc]
 
 
 def _exposure(outputs: Outputs, name: str, folder: Path) -> Iterator[Drawing]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import ConfigError
 from nightpipe.io.atomic import written
 from nightpipe.io.skyfiles import read_moc, read_sky_image, read_star_list
@@ -35,16 +36,24 @@ def findnew(
         raise ConfigError("a zero point", f"none in the header of {image.name}", "give one: --zp 25.3")
     regions = regions_of(bat, xrt, moc)
     sources = Detect().run(seen)
-    epoch = (
-        2000.0 + (float(seen.header["MJD"]) - 51544.5) / 365.25 if np.isfinite(float(seen.header["MJD"])) else 2000.0
-    )
-    step = NewSources(limit=limit)
-    found = step.run(sources, seen.wcs, zero, read_star_list(catalogue), epoch, band, regions)
+    stars = read_star_list(catalogue)
+    epoch, undated = _epoch(seen, stars.epoch)
+    found = NewSources(limit=limit).run(sources, seen.wcs, zero, stars, epoch, band, regions)
+    found = replace(found, caveats=merged(seen.caveats, undated, found.caveats))
     target = out or image.with_name(image.name.split(".fit")[0] + "_new.txt")
     with written(target) as stream:
         stream.write(table(found, seen, zero).encode())
     circles = tuple((one.ra, one.dec, one.radius) for one in regions if isinstance(one, Circle))
     return found, [target, *save(new_sources(replace(seen, zp=zero), found, circles), target)]
+
+
+def _epoch(image: Stack, otherwise: float) -> tuple[float, tuple[Caveat, ...]]:
+    """Return the epoch [Julian year] of an image; that of the catalogue, with a caveat, where no card tells it."""
+    mjd = float(image.header["MJD"])
+    if np.isfinite(mjd):
+        return 2000.0 + (mjd - 51544.5) / 365.25, ()
+    text = f"no card tells the date: the stars were left where the catalogue has them in {otherwise:.1f}"
+    return otherwise, (Caveat("findnew.date", text),)
 
 
 def regions_of(bat: Sequence[float], xrt: Sequence[float], moc: Path | None) -> tuple[Circle | Moc, ...]:

@@ -41,6 +41,25 @@ def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     yield Drawing(f"{place.name}: stack", place, outputs.key, stack)
     yield Drawing("sources found on the stack", folder / f"{place.name}_sources", outputs.key, sources)
     yield from _alignment(reduction, runs, folder / place.name)
+    if "imagephotometry" in runs:
+        yield from _light(outputs, Outputs(Store(reduction.out), runs["imagephotometry"]), folder / place.name)
+
+
+def _light(stacked: Outputs, outputs: Outputs, place: Path) -> Iterator[Drawing]:
+    """Return the drawings of the stack's zero point and of its PSF, where there are any."""
+    from nightpipe.plots import imaging
+
+    zero, psf = outputs.all("zeropoint"), outputs.all("psf")
+
+    def point_spread() -> Figure:
+        return imaging.point_spread(psf[0], stacked.one("stack"), outputs.one("sources"))
+
+    if zero:
+        path = place.with_name(f"{place.name}_zeropoint")
+        yield Drawing("zero point", path, outputs.key, lambda: imaging.zero_point(zero[0], outputs.one("sources")))
+    if psf:
+        path = place.with_name(f"{place.name}_psf")
+        yield Drawing("point-spread function", path, outputs.key, point_spread)
 
 
 def _alignment(reduction: Reduction, runs: dict[str, Outcome], place: Path) -> Iterator[Drawing]:
@@ -75,11 +94,8 @@ def _richest(found: Alignment) -> Astrometry:
 
 def _runs(reduction: Reduction, target: Target) -> dict[str, Outcome]:
     """Return the target's own good runs by recipe, the first of each."""
-    leaf = next(
-        node for node in reduction.plan.nodes if (node.target, node.label) == (target.name, target.label)
-    )  # fmt: skip
     found: dict[str, Outcome] = {}
-    for one in reduction.lineage(leaf.id):
+    for one in reduction.lineage(target.node):
         if one.state.good and one.node.target == target.name:
             found.setdefault(one.node.recipe, one)
     return found

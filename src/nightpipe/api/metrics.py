@@ -13,6 +13,8 @@ from nightpipe.qc.spectra import snr_median, usable_range
 
 WORST: dict[str, Any] = {"wave_rms_px": max, "wave_loo_px": max, "wave_lines": min}
 """How one number is made of several exposures': the worst, else the median."""
+OF_STACK = ("imagestack", "imagephotometry")
+"""Runs that look at a stack, not at its frames."""
 
 
 def target_metrics(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) -> dict[str, Any]:
@@ -43,8 +45,7 @@ def nested(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _runs(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) -> list[Outcome]:
     """Return the target's own recipe runs and the calibrations that they use directly."""
-    leaf = next(node for node in plan.nodes if (node.target, node.label) == (target.name, target.label))
-    line = plan.ancestors([leaf.id])
+    line = plan.ancestors([target.node])
     own = [node for node in plan.nodes if node.id in line and node.target == target.name]
     shared = {need for node in own for need in node.needs} - {node.id for node in own}
     return [outcomes[node.id] for node in plan.nodes if node in own or (node.id in shared and not node.target)]
@@ -60,11 +61,12 @@ def _by_exposure(runs: Iterable[Outcome]) -> dict[str, dict[str, float]]:
 
 
 def _stack_metrics(target: Target, runs: Iterable[Outcome]) -> dict[str, float]:
-    """Return what the run of the stack itself recorded: its sources are not those of a typical frame."""
+    """Return what the runs on the stack itself recorded: its sources are not those of a typical frame."""
+    found: dict[str, float] = {}
     for outcome in runs:
-        if outcome.node.recipe == "imagestack" and outcome.node.label == target.label:
-            return {name: value for name, (value, _unit) in outcome.record.get("metrics", {}).items()}
-    return {}
+        if outcome.node.recipe in OF_STACK and outcome.node.label == target.label:
+            found |= {name: value for name, (value, _unit) in outcome.record.get("metrics", {}).items()}
+    return found
 
 
 def _spectrum_metrics(target: Target) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from nightpipe.io.raw import checksum
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPECTRUM, IMAGE, STACK, SOURCES = "Spectrum", "Frame", "Stack", "Sources"
+SPECTRUM, IMAGE, STACK, SOURCES, CLASSIFICATION = "Spectrum", "Frame", "Stack", "Sources", "Classification"
 
 
 @dataclass(frozen=True)

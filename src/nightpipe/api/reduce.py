@@ -270,11 +270,10 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
 
 
 def _logged(target: Target, reduction: Reduction) -> Target:
-    leaf = next(
-        node for node in reversed(reduction.plan.nodes) if (node.target, node.label) == (target.name, target.label)
-    )
-    name = next(iter(leaf.publish.values()), leaf.id.replace(":", "_"))
-    path = write_log(reduction.out / f"{name}.log", f"{target.name}: {target.label}", reduction.lineage(leaf.id))
+    lineage = reduction.lineage(target.node)
+    names = [one.node.publish.values() for one in lineage if one.node.label == target.label and one.node.publish]
+    name = next(iter(names[0])) if names else target.node.replace(":", "_")
+    path = write_log(reduction.out / f"{name}.log", f"{target.name}: {target.label}", lineage)
     return replace(target, log=path)
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from nightpipe.api.products import SPECTRUM, STACK, Product
+from nightpipe.api.products import CLASSIFICATION, SPECTRUM, STACK, Product
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import PlanError
 from nightpipe.engine.config import near
@@ -51,7 +51,10 @@ class ExposureReport:
 
 @dataclass(frozen=True)
 class Target:
-    """A target in one setup: its products, the exposures that went in, metrics by name, what a user must know."""
+    """A target in one setup: its products, the exposures that went in, metrics by name, what a user must know.
+
+    `node` is the last run of the plan that made it.
+    """
 
     name: str
     label: str
@@ -63,6 +66,7 @@ class Target:
     figures: tuple[Path, ...] = ()
     log: Path | None = None
     reason: str = ""
+    node: str = ""
 
     @property
     def spectrum(self) -> Product | None:
@@ -79,6 +83,11 @@ class Target:
     def spectra(self) -> tuple[Any, ...]:
         """Return the models of the final spectra, the brightest object first."""
         return self.spectrum.models() if self.spectrum else ()
+
+    @property
+    def classifications(self) -> tuple[Any, ...]:
+        """Return what the final spectra were classified as, one for each that was good enough."""
+        return tuple(model for product in self.products if product.kind == CLASSIFICATION for model in product.models())
 
     def plot(self) -> Any:
         """Draw the final spectrum, or where there is none the first product."""
@@ -142,6 +151,7 @@ def _target(plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, 
         products=tuple(final),
         caveats=tuple(_placed(one, exposures, plan, outcomes) for one in outcome.caveats),
         reason="" if outcome.state.good else outcome.message,
+        node=leaf,
     )
 
 

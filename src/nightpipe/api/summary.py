@@ -10,6 +10,7 @@ import nightpipe
 from nightpipe.api.products import Product
 from nightpipe.api.reduction import ExposureReport, Reduction, Target
 from nightpipe.base.caveat import Caveat
+from nightpipe.io.classifier import as_json
 
 SCHEMA = 1
 FILE = "summary.json"
@@ -82,6 +83,7 @@ def _target(one: Target, out: Path) -> dict[str, Any]:
         "products": [_below(product.path, out) for product in one.products],
         "log": _below(one.log, out),
         "caveats": _caveats(one.caveats),
+        "classifications": [as_json(found, best=3) for found in one.classifications],
         "metrics": one.metrics,
     }
 

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import MissingCardError, UnreadableFileError
+from nightpipe.io.catalogues.columns import guessed, standard
+from nightpipe.io.catalogues.store import Info, as_catalogue, epoch_of, read_table
 from nightpipe.model.flags import Flag
 from nightpipe.model.moc import Moc
 from nightpipe.model.stack import Stack
 from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import Wcs
+from nightpipe.model.wcscards import wcs_of
 
 FloatArray = NDArray[np.float64]
-_RA = ("ra", "raj2000", "ra_icrs", "ra_j2000", "alpha_j2000", "ramean", "_ra")
-_DEC = ("dec", "dej2000", "de_icrs", "decj2000", "delta_j2000", "decmean", "_de")
 _VAR, _ERR, _MASK = ("VAR", "VARIANCE"), ("ERR", "ERROR", "SIGMA"), ("MASK", "DQ", "FLAGS")
 
 
@@ -55,14 +57,41 @@ def _stack(data: NDArray[np.float32], planes: list[NDArray[Any] | None], header:
     if var is None:
         noise = _noise(data, bad) if error is None else None
         var = np.full(data.shape, noise**2) if noise is not None else np.square(np.asarray(error, float))
-    exptime = float(header.get("EXPTIME", 1.0) or 1.0)
+    exptime = float(header.get("EXPTIME", 0.0) or 0.0)
     mask = np.where(bad, np.uint32(Flag.BAD), np.uint32(0))
     var = np.where(np.isfinite(var), var, 0).astype(np.float32)
     zp = next((float(header[key]) for key in ("NPZP", "MAGZP", "MAGZPT", "ABSZPT", "ZP") if key in header), np.nan)
     return Stack(
-        data, var, mask, np.ones(data.shape, np.float32), np.ones(data.shape, np.uint8), wcs_of(header, path), exptime,
-        zp, np.ones((1, 1)), 1.0, (path.name,), header={"MJD": float(header.get("MJD-OBS", np.nan))},
+        data, var, mask, np.ones(data.shape, np.float32), np.ones(data.shape, np.uint8), _solution(header, path),
+        exptime or 1.0, zp, np.ones((1, 1)), 1.0, (path.name,), header={"MJD": _date(header)},
+        caveats=_guesses(path, noise=planes[0] is None and planes[1] is None, exptime=exptime),
     )  # fmt: skip
+
+
+def _date(header: Any) -> float:
+    """Return when an image was taken [MJD], its middle where a card tells that; nan where none does."""
+    found = next((header[key] for key in ("MJD-MID", "MJD-AVG", "MJD-OBS", "MJD_OBS", "MJD") if key in header), np.nan)
+    return float(found)
+
+
+def _solution(header: Any, path: Path) -> Wcs:
+    """Return the plate solution of a FITS header. Raises MissingCardError, with the file's name: none, or not known."""
+    try:
+        return wcs_of(dict(header))
+    except MissingCardError as error:
+        raise MissingCardError(f"{error.wanted} of {path}", error.found, error.remedy) from error
+
+
+def _guesses(path: Path, *, noise: bool, exptime: float) -> tuple[Caveat, ...]:
+    """Return what had to be guessed of an image that does not say it."""
+    told = []
+    if noise:
+        text = f"{path.name} has no variance: its noise was taken from the scatter of neighbouring pixels"
+        told.append(Caveat("image.noise", text))
+    if exptime <= 0:
+        text = f"{path.name} tells no EXPTIME: one second was taken"
+        told.append(Caveat("image.exptime", text))
+    return tuple(told)
 
 
 def _noise(data: NDArray[np.float32], bad: NDArray[np.bool_]) -> float:
@@ -72,73 +101,18 @@ def _noise(data: NDArray[np.float32], bad: NDArray[np.bool_]) -> float:
     return float(1.4826 * np.median(np.abs(step - np.median(step))) / np.sqrt(2)) if step.size else 1.0
 
 
-def wcs_of(header: Any, path: Path) -> Wcs:
-    """Return the plate solution of a FITS header, TAN or TAN-SIP. Raises MissingCardError: none, or another kind."""
-    from astropy.wcs import WCS
-
-    if not str(header.get("CTYPE1", "")).startswith("RA---TAN"):
-        found = str(header.get("CTYPE1", "no CTYPE1"))
-        raise MissingCardError(f"a TAN or TAN-SIP plate solution in {path}", found, "solve the image first")
-    known = WCS(header, naxis=2, fix=False)
-    cd = known.pixel_scale_matrix
-    sip = known.sip
-    none = np.zeros((0, 0))
-    crpix, crval = known.wcs.crpix, known.wcs.crval
-    return Wcs(
-        (float(crval[0]), float(crval[1])), (float(crpix[0]) - 1, float(crpix[1]) - 1),
-        ((float(cd[0, 0]), float(cd[0, 1])), (float(cd[1, 0]), float(cd[1, 1]))),
-        np.asarray(sip.a, float) if sip is not None and sip.a is not None else none,
-        np.asarray(sip.b, float) if sip is not None and sip.b is not None else none,
-    )  # fmt: skip
-
-
 def read_star_list(path: Path) -> StarCatalogue:
-    """Return a table of stars, FITS, ECSV, VOTable, CSV or plain text, with columns ra, dec [deg] and magnitudes.
+    """Return a table of stars as the store of catalogues would read it: places, motions, magnitudes, depth.
 
-    Columns named like ``g``, ``gmag``, ``mag_g``, ``phot_g_mean_mag`` hold magnitudes. Raises UnreadableFileError: no
-    table, or none with places.
+    Raises UnreadableFileError where it is no table, ConfigError where no column looks like a place on the sky.
     """
-    table = _table(path)
-    names = {str(name).lower(): str(name) for name in table.colnames}
-    places = [next((names[one] for one in known if one in names), "") for known in (_RA, _DEC)]
-    if not all(places):
-        raise UnreadableFileError(f"columns ra and dec in {path}", ", ".join(table.colnames), "rename the columns")
-    ra, dec = (_numbers(table[name]) for name in places)
-    mags = {band: _numbers(table[names[name]]) for name in names if (band := _band(name))}
-    good = np.isfinite(ra) & np.isfinite(dec)
-    zero = np.zeros(int(good.sum()))
-    return StarCatalogue(
-        path.name, ra[good], dec[good], 2000.0, (float(np.median(ra[good])), float(np.median(dec[good]))), 0.0, zero,
-        zero, zero, {band: values[good] for band, values in mags.items()}, source=str(path),
-    )  # fmt: skip
-
-
-def _table(path: Path) -> Any:
-    from astropy.io.registry import IORegistryError
-    from astropy.table import Table
-
-    try:
-        return Table.read(path)
-    except (OSError, ValueError, IORegistryError) as first:
-        try:
-            return Table.read(path, format="ascii")
-        except (OSError, ValueError) as error:
-            raise UnreadableFileError(f"a table in {path}", f"{first}; {error}", "give FITS, ECSV or CSV") from error
-
-
-def _numbers(column: Any) -> FloatArray:
-    return np.asarray(np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan), np.float64)
-
-
-def _band(name: str) -> str:
-    """Return the band of a column of magnitudes, or nothing."""
-    if name in ("phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag"):
-        return {"g": "G", "bp": "BP", "rp": "RP"}[name.split("_")[1]]
-    for form in ("{}", "{}mag", "mag_{}", "{}_mag", "{}meanpsfmag"):
-        for band in "ugrizyjhk":
-            if name == form.format(band):
-                return band.upper() if band in "jhk" else band
-    return ""
+    table = read_table(path)
+    mapping = guessed(list(table.colnames))
+    stars = standard(table, mapping, path.name)
+    centre = (float(np.median(stars["ra"])), float(np.median(stars["dec"])))
+    epoch = epoch_of(table, mapping)
+    info = Info(path.name, source=str(path)) if epoch is None else Info(path.name, epoch, source=str(path))
+    return as_catalogue(stars, info, centre, 0.0)
 
 
 def read_moc(path: Path) -> Moc:

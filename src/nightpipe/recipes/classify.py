@@ -32,7 +32,8 @@ def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
     """Tell what kind of transient each spectrum that is good enough shows."""
     found = []
     for spectrum in spectra:
-        if float(spectrum.meta.get("snr_median", LEAST_SNR)) < LEAST_SNR:
+        if (snr := float(spectrum.meta.get("snr_median", LEAST_SNR))) < LEAST_SNR:
+            run.caveat("classify.faint", f"{spectrum.name}: a signal to noise of {snr:.1f} is too little to classify")
             continue
         try:
             found.append(run(Classify, spectrum=observed(spectrum), bank=_bank(), ranker=ranker()))

@@ -351,7 +351,7 @@ def _classified(
             "classify",
             inputs={"spectra": node["spectra"]},
             target=exposure.target,
-            label=f"{node.label}_class",
+            label=node.label,
             publish={"classifications": f"{folder_of(exposure)}/{node.label}_class"},
         )
 

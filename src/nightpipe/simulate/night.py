@@ -24,6 +24,7 @@ from nightpipe.simulate.exposures import light_of
 from nightpipe.simulate.ifu.night import IFUS, write_ifu_night
 from nightpipe.simulate.imaging.camera import known_imagers
 from nightpipe.simulate.imaging.night import is_imager, write_imaging_night
+from nightpipe.simulate.options import valid
 from nightpipe.simulate.rig import Rig, build, stream
 from nightpipe.simulate.schedule import Fault, NightOptions, Shot, probe, schedule
 
@@ -53,15 +54,7 @@ def write_night(instrument: str, out: Path, *, seed: int = 1, **options: Any) ->
 
 def checked(options: dict[str, Any]) -> NightOptions:
     """Return the options, or raise `ConfigError` naming the first that cannot be used."""
-    from pydantic import ValidationError
-
-    try:
-        return NightOptions.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(NightOptions.model_fields)
-        raise ConfigError(f"an option of the simulator: {name}", first["msg"], f"one of {known}") from error
+    return valid(NightOptions, options)
 
 
 def arms(instrument: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from nightpipe.model.exposure import FrameType, Site
 from nightpipe.model.references import Standard
 from nightpipe.simulate.atmosphere import airmass_at, altitude_and_parallactic, sidereal_degrees
 from nightpipe.simulate.bench import Bench
+from nightpipe.simulate.options import listed
 
 
 class Fault(StrEnum):
@@ -59,7 +60,7 @@ class NightOptions(BaseModel):
     @classmethod
     def _listed(cls, value: object) -> object:
         """Let a command line give several faults in one word."""
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return listed(value)
 
     @field_validator("binning", mode="before")
     @classmethod

@@ -131,3 +131,13 @@ def test_command_writes_table_and_figure(tmp_path):
     assert len(read_star_list(tmp_path / "stars.csv")) == 139
     assert read_moc(tmp_path / "all.fits").uniq.size == 192
     assert read_sky_image(tmp_path / "field.fits").wcs.scale == pytest.approx(field.SCALE, rel=1e-6)
+
+
+def test_what_an_image_does_not_say_is_told(tmp_path):
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0, "CRPIX1": 16.0, "CRPIX2": 16.0}
+    header = fits.Header(cards | {"CD1_1": -1e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-4})
+    data = np.random.default_rng(1).normal(0, 3, (32, 32)).astype(np.float32)
+    fits.writeto(tmp_path / "plain.fits", data, header)
+    image = read_sky_image(tmp_path / "plain.fits")
+    assert {caveat.code for caveat in image.caveats} == {"image.noise", "image.exptime"}
+    assert np.sqrt(image.var[0, 0]) == pytest.approx(3.0, rel=0.15)

@@ -90,7 +90,7 @@ def import_tables(
         table = read_table(path)
         mapping = guessed(list(table.colnames), columns)
         stars = standard(table, mapping, path.name)
-        when = epoch or _epoch(table, mapping) or KNOWN_EPOCHS.get(name, 2016.0)
+        when = epoch or epoch_of(table, mapping) or KNOWN_EPOCHS.get(name, 2016.0)
         add(name, stars, part=hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12], epoch=when,
             systems=systems, source=path.name)  # fmt: skip
     return info_of(name)
@@ -254,7 +254,7 @@ def completeness(mags: NDArray[np.float64]) -> float:
 
 
 def read_table(path: Path) -> Any:
-    """Return an astropy table of a FITS, ECSV, CSV, Parquet or text file; raises UnreadableFileError for others."""
+    """Return an astropy table of a FITS, VOTable, ECSV, CSV, Parquet or text file, else raise UnreadableFileError."""
     from astropy.table import Table
 
     try:
@@ -265,6 +265,8 @@ def read_table(path: Path) -> Any:
             return Table({name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names})
         if ".fit" in path.name.lower():
             return Table.read(path, format="fits", hdu=1)
+        if path.suffix.lower() in (".vot", ".votable", ".xml"):
+            return Table.read(path, format="votable")
         return Table.read(path, format="ascii.ecsv" if path.suffix.lower() == ".ecsv" else "ascii")
     except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
         raise UnreadableFileError(
@@ -272,7 +274,8 @@ def read_table(path: Path) -> Any:
         ) from error
 
 
-def _epoch(table: Any, mapping: Mapping[str, str]) -> float | None:
+def epoch_of(table: Any, mapping: Mapping[str, str]) -> float | None:
+    """Return the epoch [Julian year] of a table's places, where a column tells it."""
     if "epoch" not in mapping:
         return None
     values = np.ma.filled(np.ma.asarray(table[mapping["epoch"]]).astype(np.float64), np.nan)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from nightpipe.base.errors import ConfigError
 from nightpipe.io.atomic import written
 from nightpipe.simulate.ifu.exposures import Ccd, Lit, ccd, lit, read
 from nightpipe.simulate.ifu.headers import cards, file_name
@@ -18,6 +17,7 @@ from nightpipe.simulate.ifu.lattice import Lattice, lattice
 from nightpipe.simulate.ifu.paint import WAVE
 from nightpipe.simulate.ifu.schedule import Fault, IfuOptions, Planner, Shot
 from nightpipe.simulate.imaging.night import write_imaging_night
+from nightpipe.simulate.options import valid
 from nightpipe.simulate.rig import stream
 from nightpipe.simulate.truth import SCHEMA, table, write_fits, write_json
 
@@ -29,15 +29,7 @@ _CROSS = (-6.3, -21.7)
 
 def checked(options: dict[str, Any]) -> IfuOptions:
     """Return the options, or raise `ConfigError` naming the first that cannot be used."""
-    from pydantic import ValidationError
-
-    try:
-        return IfuOptions.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(IfuOptions.model_fields)
-        raise ConfigError(f"an option of the simulator: {name}", first["msg"], f"one of {known}") from error
+    return valid(IfuOptions, options)
 
 
 def write_ifu_night(out: Path, *, seed: int = 1, **options: Any) -> Path:

@@ -13,6 +13,7 @@ from nightpipe.base.errors import ConfigError
 from nightpipe.io.references import find_standard
 from nightpipe.model.references import Standard
 from nightpipe.simulate.atmosphere import airmass_at, altitude_and_parallactic, sidereal_degrees
+from nightpipe.simulate.options import listed
 
 LONGITUDE, LATITUDE = -116.8650, 33.3564
 _STANDARDS = ("BD+28 4211", "BD+33 2642", "Feige 34", "BD+75 325", "Feige 110", "BD+25 4655", "Feige 66", "Hz 44")
@@ -73,7 +74,7 @@ class IfuOptions(BaseModel):
     @classmethod
     def _listed(cls, value: object) -> object:
         """Let a command line give several in one word."""
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return listed(value)
 
     @field_validator("offset", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from nightpipe.simulate.imaging.dialects import dialect
 from nightpipe.simulate.imaging.dialects.base import Taken
 from nightpipe.simulate.imaging.scene import Field, Light, field_of, flat, science
 from nightpipe.simulate.imaging.schedule import Fault, ImagingOptions, Planner, Shot, filters_of, wanted
+from nightpipe.simulate.options import valid
 from nightpipe.simulate.rig import stream
 
 F32 = NDArray[np.float32]
@@ -36,15 +37,7 @@ def plain_name(name: str) -> str:
 
 def checked(options: dict[str, Any]) -> ImagingOptions:
     """Return the options, or raise `ConfigError` naming the first that cannot be used."""
-    from pydantic import ValidationError
-
-    try:
-        return ImagingOptions.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(ImagingOptions.model_fields)
-        raise ConfigError(f"an option of the simulator: {name}", first["msg"], f"one of {known}") from error
+    return valid(ImagingOptions, options)
 
 
 def write_imaging_night(

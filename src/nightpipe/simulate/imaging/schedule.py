@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nightpipe.simulate.atmosphere import airmass_at, altitude_and_parallactic, sidereal_degrees
 from nightpipe.simulate.imaging.camera import Camera, Observatory
+from nightpipe.simulate.options import listed
 
 
 class Fault(StrEnum):
@@ -68,14 +69,13 @@ class ImagingOptions(BaseModel):
     trails: bool = True
     flats: bool = True
     calibrations: bool = True
-    standards: bool = False
     faults: tuple[Fault, ...] = ()
 
     @field_validator("faults", "filters", "cameras", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """Let a command line give several in one word."""
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return listed(value)
 
     @field_validator("transient_sky", "aim", mode="before")
     @classmethod

@@ -27,7 +27,6 @@ WAVES = {
     "V": 5450.0, "R": 6410.0, "I": 7980.0, "J": 12400.0, "H": 16500.0, "K": 21600.0,
 }  # fmt: skip
 """Effective wavelengths [Angstrom] at which extinction is read."""
-MAKERS = ("SDSS", "sdss", "Sloan", "SLOAN", "PS1", "Bessell", "BESSELL", "Bessel", "Johnson", "Cousins", "Harris")
 NARROW = ("alpha", "beta", "halp", "narrow", "oiii", "sii", "nii", "cont")
 """Words in names of filters that pass a line: their H, O or S is no band."""
 COLOURS = {"u": ("u-g", "g-r"), "g": ("g-i", "g-r"), "r": ("g-i", "g-r"), "i": ("g-i", "r-i"), "z": ("g-i", "r-i"),
