@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -141,3 +143,14 @@ def test_what_an_image_does_not_say_is_told(tmp_path):
     image = read_sky_image(tmp_path / "plain.fits")
     assert {caveat.code for caveat in image.caveats} == {"image.noise", "image.exptime"}
     assert np.sqrt(image.var[0, 0]) == pytest.approx(3.0, rel=0.15)
+
+
+def test_a_hit_on_the_detector_is_no_new_source():
+    where, mags = field.wcs(SHAPE), np.linspace(15, 19.5, 30)
+    sources, (ra, dec) = seen(where, mags)
+    share = np.where(np.arange(30) == 20, 0.4, 0.05)
+    sharp = replace(sources, columns=sources.columns | {"peak": share * sources.flux})
+    known = ~np.isin(np.arange(30), [4, 20])
+    found = NewSources().run(sharp, where, ZP, catalogue(ra[known], dec[known], mags[known], depth=21.0), band="r")
+    np.testing.assert_allclose(found.columns["mag"], mags[[4]], atol=1e-9)
+    assert "findnew.hits" in [caveat.code for caveat in found.caveats]

@@ -33,6 +33,7 @@ class NewSources(Step):
     snr: float = parameter(7.0, "least significance", unit="sigma", gt=0)
     margin: float = parameter(0.3, "the catalogue must be deeper than the source by this", unit="mag", ge=0)
     colour: float = parameter(1.0, "and by this too where it is of another band: red stars", unit="mag", ge=0)
+    sharp: float = parameter(2.5, "a peak so many times steeper than a star's is a hit on the detector", gt=1)
     crowd: float = parameter(0.05, "largest chance of an unrelated counterpart before it is said", gt=0)
 
     def run(
@@ -71,10 +72,15 @@ class NewSources(Step):
         alone = nearest > self.radius
         bright = (mag < self.limit) & (mag > self.brightest) & (snr > self.snr)
         clean = (ratio >= self.roundness) & ((sources.quality & (EDGE | SATURATED | MASKED)) == 0)
+        hit = self._hits(sources)
+        clean &= ~hit
         deep = mag < depth
         rank = _ranks(regions, ra, dec)
         chosen = np.flatnonzero(alone & bright & clean & deep)
         chosen = chosen[np.lexsort((mag[chosen], -rank[chosen]))]
+        if lost := int((alone & bright & hit).sum()):
+            text = f"{lost} sources without counterpart are narrower than any star: hits on the detector, left out"
+            told += (Caveat("findnew.hits", text),)
         told += self._warnings(sources, wcs, known, alone & bright & clean & ~deep, depth)
         columns: dict[str, FloatArray] = {
             "ra": ra, "dec": dec, "mag": mag, "mag_error": np.asarray(1.0857 / np.maximum(snr, 1e-9)), "class": rank,
@@ -94,6 +100,16 @@ class NewSources(Step):
         deepest = max(depths, key=lambda name: depths[name])
         text = f"the depth of {catalogue.name} is judged in {deepest}, {self.colour:g} mag left for red stars"
         return depths[deepest] - self.margin - self.colour, (Caveat("findnew.band", text),)
+
+    def _hits(self, sources: Sources) -> Bools:
+        """Return which sources have more of their light in one pixel than the seeing allows."""
+        if "peak" not in sources.columns:
+            return np.zeros(len(sources), np.bool_)
+        share = sources.columns["peak"] / np.maximum(sources.flux, 1e-9)
+        sound = (sources.quality == 0) & (sources.flux > 20 * sources.flux_error)
+        if sound.sum() < 5:
+            return np.zeros(len(sources), np.bool_)
+        return np.asarray(share > self.sharp * np.median(share[sound]))
 
     def _warnings(
         self, sources: Sources, wcs: Wcs, known: FloatArray, shallow: Bools, depth: float
