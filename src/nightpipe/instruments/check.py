@@ -95,7 +95,7 @@ def _silent(facts: Facts, shot: Exposure) -> tuple[str, ...]:
     """Return a sentence for each fact that matters for this type of frame and that no card tells."""
     wanted = ["target", "ra", "dec", "airmass"] if shot.type in (FrameType.SCIENCE, FrameType.STANDARD) else []
     spectral = shot.type in (FrameType.SCIENCE, FrameType.STANDARD, FrameType.ARC, FrameType.FLAT)
-    wanted += ["disperser", "slit"] if spectral else []
+    wanted += ["disperser", *(["slit"] if facts.spec.kind != "lenslets" else [])] if spectral else []
     wanted += [name for name in ("binning", "window") if name in facts.spec.cards]
     return tuple(f"{name}: {facts.cards_of(name)} has no value" for name in wanted if not facts.text(name))
 

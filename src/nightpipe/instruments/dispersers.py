@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
-from math import hypot
+from math import cos, hypot, radians, sin
 
 from nightpipe.base.errors import ConfigError, MissingCardError
 from nightpipe.instruments.gratings import anamorphism, grating_centre, grating_dispersion
 from nightpipe.instruments.match import holds, matches
 from nightpipe.instruments.sections import middle
-from nightpipe.instruments.spec import DisperserSpec, InstrumentSpec
+from nightpipe.instruments.spec import DisperserSpec, InstrumentSpec, LensletSpec
 from nightpipe.instruments.values import number, sexagesimal
 from nightpipe.model.detector import Detector
-from nightpipe.model.disperser import Disperser
+from nightpipe.model.disperser import Disperser, Lenslets
 from nightpipe.model.exposure import Exposure, FrameType, Scalar, Setup
 
 SPECTRA = (FrameType.FLAT, FrameType.ARC, FrameType.STANDARD, FrameType.SCIENCE)
@@ -69,7 +69,37 @@ def _nominal(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure, detecto
         fwhm=max(hypot(resolution * slit_width(shot.setup), described.blur * unbinned), 2.0 * dispersion),
         second_order_from=_second_order(entry, spec, shot.setup.filter),
         fringes_from=entry.fringes_from,
+        lenslets=None if entry.lenslets is None else _lenslets(entry.lenslets, detector),
     )
+
+
+def _lenslets(spec: LensletSpec, detector: Detector) -> Lenslets:
+    """Return the lattice in pixels of the frame as trimmed and oriented: the described one is that of the raw array."""
+    x0, x1, y0, y1 = (pick(ends) for pick, ends in zip((min, max, min, max), _ends(detector), strict=True))
+    place = (spec.middle[0] - 1.0 - x0, spec.middle[1] - 1.0 - y0)
+    angles = (radians(spec.turn), radians(spec.turn + 60.0))
+    steps = [(spec.step * cos(angle), spec.step * sin(angle)) for angle in angles]
+    size = (x1 - x0, y1 - y0)
+    if detector.dispersion == "y":
+        place, size, steps = place[::-1], size[::-1], [step[::-1] for step in steps]
+    if not detector.increasing:
+        place, steps = (size[0] - 1.0 - place[0], place[1]), [(-step[0], step[1]) for step in steps]
+    return Lenslets(
+        pitch=spec.pitch,
+        angle=spec.angle,
+        step=steps[0],
+        other=steps[1],
+        middle=place,
+        reference=spec.reference,
+        half=spec.half,
+        length=spec.length,
+        sigma=spec.sigma,
+        features=spec.features,
+    )
+
+
+def _ends(detector: Detector) -> tuple[tuple[int, ...], ...]:
+    return tuple(zip(*(amplifier.data for amplifier in detector.amplifiers), strict=True))
 
 
 def _second_order(entry: DisperserSpec, spec: InstrumentSpec, filters: str) -> float:

@@ -148,13 +148,36 @@ class Optics(Described):
     zero: float = 0.0
 
 
+class LensletSpec(Described):
+    """A lenslet array before the disperser: what was measured of it, for the finding of its spectra to begin with.
+
+    `pitch` [arcsec] between lenslets, `angle` [degree] of the lattice on the sky: (q, r) lies at
+    ``pitch sqrt(3)/2 R(angle) ((2q + r)/sqrt(3), r)``, east and north. On the raw detector the step (1, 0) is `step`
+    pixels long and `turn` [degree] from +x, (0, 1) 60 degrees further; `middle` [detector pixel, one-based] is where
+    light of `reference` [Angstrom] through (0, 0) falls. `half` [Angstrom] splits the dome's light into halves.
+    `features` are (vacuum wavelength, pixel along a spectrum growing with wavelength), `length` [pixel] is that of a
+    spectrum, `sigma` [pixel] the rms width across it.
+    """
+
+    pitch: float = Field(gt=0)
+    angle: float
+    step: float = Field(gt=0)
+    turn: float
+    middle: tuple[float, float]
+    reference: float = Field(gt=0)
+    half: float = Field(gt=0)
+    length: float = Field(gt=0)
+    sigma: float = Field(gt=0)
+    features: tuple[tuple[float, float], ...] = Field(min_length=6)
+
+
 class DisperserSpec(Described):
     """A grism or grating: Angstrom per unbinned pixel, vacuum wavelength at the middle of the detector, useful range.
 
     `resolution` is the line width [Angstrom] per arcsec of slit. `lines` [1/mm] goes with an `Optics` entry, which
     then gives `dispersion`, `centre` and `resolution`. `centre_tolerance` [Angstrom] is 100 pixels where it is not
     given, `dispersion_tolerance` a fraction. `lamps` are those usually taken with it. An entry with a later
-    `valid_from` replaces those before it.
+    `valid_from` replaces those before it. `lenslets` describes a lenslet array in place of a slit.
     """
 
     name: str
@@ -170,6 +193,7 @@ class DisperserSpec(Described):
     second_order_from: float = 0.0
     fringes_from: float = 0.0
     lamps: tuple[str, ...] = ()
+    lenslets: LensletSpec | None = None
 
     @model_validator(mode="after")
     def _tells_its_dispersion(self) -> Self:
@@ -235,6 +259,13 @@ class InstrumentSpec(Described):
     bands: dict[str, str] = Field(default_factory=dict)
     calibrations: dict[FrameType, Association] = Field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
+
+    @property
+    def kind(self) -> Literal["images", "slit", "lenslets"]:
+        """Return what the instrument's frames of the sky are: images, spectra of a slit, or of a lenslet array."""
+        if not self.dispersers:
+            return "images"
+        return "lenslets" if any(entry.lenslets for entry in self.dispersers) else "slit"
 
     @field_validator("cards", mode="before")
     @classmethod
