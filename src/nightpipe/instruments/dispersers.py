@@ -69,14 +69,15 @@ def _nominal(entry: DisperserSpec, spec: InstrumentSpec, shot: Exposure, detecto
         fwhm=max(hypot(resolution * slit_width(shot.setup), described.blur * unbinned), 2.0 * dispersion),
         second_order_from=_second_order(entry, spec, shot.setup.filter),
         fringes_from=entry.fringes_from,
-        lenslets=None if entry.lenslets is None else _lenslets(entry.lenslets, detector),
+        lenslets=None if entry.lenslets is None else _lenslets(entry.lenslets, shot, detector),
     )
 
 
-def _lenslets(spec: LensletSpec, detector: Detector) -> Lenslets:
-    """Return the lattice in pixels of the frame as trimmed and oriented: the described one is that of the raw array."""
+def _lenslets(spec: LensletSpec, shot: Exposure, detector: Detector) -> Lenslets:
+    """Return the lattice in pixels of the frame as trimmed and oriented, of one that is not binned."""
     x0, x1, y0, y1 = (pick(ends) for pick, ends in zip((min, max, min, max), _ends(detector), strict=True))
-    place = (spec.middle[0] - 1.0 - x0, spec.middle[1] - 1.0 - y0)
+    first = shot.setup.window or (1, 0, 1, 0)
+    place = (spec.middle[0] - first[0], spec.middle[1] - first[2])
     angles = (radians(spec.turn), radians(spec.turn + 60.0))
     steps = [(spec.step * cos(angle), spec.step * sin(angle)) for angle in angles]
     size = (x1 - x0, y1 - y0)
