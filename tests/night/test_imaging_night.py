@@ -108,3 +108,18 @@ def test_the_new_source_is_among_them(reduced):
     place = json.loads((truth / "arcsat.json").read_text())["transient"]
     row, _, _, _ = matched(sources(target), np.array([place["ra"]]), np.array([place["dec"]]), 1.0)
     assert len(row) == 1
+
+
+def test_the_light_curve_holds_the_new_source_on_every_image_and_the_stack(reduced):
+    target, _, metrics = reduced
+    path = next(product.path for product in target.products if product.kind == "LightCurve")
+    found = Table.read(path.with_suffix(".ecsv"), format="ascii.ecsv")
+    assert len(found) == 4
+    assert list(found["image"]).count("stack of 3") == 1
+    assert np.all(np.diff(found["mjd"]) >= 0)
+    off = np.asarray(found["mag"]) - 19.5
+    assert np.all(np.abs(off) < 3 * np.asarray(found["mag_error"]) + 0.1)  # a tenth for what the zero point lacks
+    assert metrics["object_mag"] == pytest.approx(19.5, abs=0.2)
+    assert metrics["object_limit"] > 20.0
+    with fits.open(path) as hdus:
+        assert hdus["LIGHTCURVE"].data["mag"] == pytest.approx(np.asarray(found["mag"]))

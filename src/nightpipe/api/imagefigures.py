@@ -43,6 +43,22 @@ def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     yield from _alignment(reduction, runs, folder / place.name)
     if "imagephotometry" in runs:
         yield from _light(outputs, Outputs(Store(reduction.out), runs["imagephotometry"]), folder / place.name)
+    for side in (reduction.outcomes[name] for name in target.sides):
+        if side.state.good and side.node.recipe in CURVES:
+            yield from _curves(Outputs(Store(reduction.out), side), reduction.out / side.node.publish["curves"])
+
+
+CURVES = ("lightcurve", "lightcurves")
+
+
+def _curves(outputs: Outputs, place: Path) -> Iterator[Drawing]:
+    """Return the drawings of light curves, one for each place."""
+    from nightpipe.plots import imaging
+
+    for number, curve in enumerate(outputs.all("curves"), start=1):
+        suffix = f"_{number}" if number > 1 else ""
+        path = place.parent / "figures" / f"{place.name}{suffix}"
+        yield Drawing(f"light of {curve.name}", path, outputs.key, lambda c=curve: imaging.light_curve(c))  # type: ignore[misc]
 
 
 def _light(stacked: Outputs, outputs: Outputs, place: Path) -> Iterator[Drawing]:

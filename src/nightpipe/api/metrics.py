@@ -13,7 +13,7 @@ from nightpipe.qc.spectra import snr_median, usable_range
 
 WORST: dict[str, Any] = {"wave_rms_px": max, "wave_loo_px": max, "wave_lines": min}
 """How one number is made of several exposures': the worst, else the median."""
-OF_STACK = ("imagestack", "imagephotometry")
+OF_STACK = ("imagestack", "imagephotometry", "lightcurve")
 """Runs that look at a stack, not at its frames."""
 
 
@@ -45,7 +45,7 @@ def nested(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _runs(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) -> list[Outcome]:
     """Return the target's own recipe runs and the calibrations that they use directly."""
-    line = plan.ancestors([target.node])
+    line = plan.ancestors([target.node]) | set(target.sides)
     own = [node for node in plan.nodes if node.id in line and node.target == target.name]
     shared = {need for node in own for need in node.needs} - {node.id for node in own}
     return [outcomes[node.id] for node in plan.nodes if node in own or (node.id in shared and not node.target)]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRUM, IMAGE, STACK, SOURCES, CLASSIFICATION = "Spectrum", "Frame", "Stack", "Sources", "Classification"
+LIGHT_CURVE = "LightCurve"
+TOGETHER = (SPECTRUM, LIGHT_CURVE)
+"""Kinds of which all members go into one file."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Publisher:
         facts = outcome.record["outputs"][output]
         kind = facts["type"][0] if facts["type"] else ""
         stored = tuple(self.store.files(outcome.key, output, outcome.record))
-        files = [f"{name}.fits"] if kind == SPECTRUM or not facts["many"] else _numbered(name, len(stored))
+        files = [f"{name}.fits"] if kind in TOGETHER or not facts["many"] else _numbered(name, len(stored))
         text = self.store.out / f"{name}.txt" if kind == SPECTRUM else None
         product = Product(
             name,
@@ -118,6 +121,8 @@ class Publisher:
         product.path.parent.mkdir(parents=True, exist_ok=True)
         if product.kind == SPECTRUM:
             _write_spectra(product, self.who)
+        elif product.kind == LIGHT_CURVE:
+            _write_curves(product, self.who)
         elif product.kind in (STACK, SOURCES):
             _write_images(product, self.who)
         elif product.kind == IMAGE and outcome.node.target:
@@ -156,6 +161,13 @@ def _write_spectra(product: Product, who: str) -> None:
     for number, spectrum in enumerate(spectra, start=1):
         suffix = f"_obj{number}" if number > 1 else ""
         write_ascii(product.path.with_name(f"{product.path.stem}{suffix}.txt"), spectrum)
+
+
+def _write_curves(product: Product, who: str) -> None:
+    """Write the light curves of all places into one table, as FITS and ECSV."""
+    from nightpipe.io.lightcurves import write_light_curves
+
+    write_light_curves(product.path, product.models(), record=json.dumps(product.record), reducer=who)
 
 
 def _write_images(product: Product, who: str) -> None:

@@ -270,7 +270,7 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
 
 
 def _logged(target: Target, reduction: Reduction) -> Target:
-    lineage = reduction.lineage(target.node)
+    lineage = reduction.lineage(target.node, target.sides)
     names = [one.node.publish.values() for one in lineage if one.node.label == target.label and one.node.publish]
     name = next(iter(names[0])) if names else target.node.replace(":", "_")
     path = write_log(reduction.out / f"{name}.log", f"{target.name}: {target.label}", lineage)

@@ -16,6 +16,8 @@ from nightpipe.engine.execute import Outcome, State
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Plan, folded
 
+SIDES = ("lightcurve", "lightcurves")
+"""Runs beside a target's main line: what they make belongs to it, and where they fail the target stands."""
 WORST = (State.OK, State.SKIPPED, State.CAVEATS, State.BLOCKED, State.UNPROCESSABLE, State.FAILED)
 
 
@@ -53,7 +55,7 @@ class ExposureReport:
 class Target:
     """A target in one setup: its products, the exposures that went in, metrics by name, what a user must know.
 
-    `node` is the last run of the plan that made it.
+    `node` is the last run of the plan that made it, `sides` are runs that took from it what they measured.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Target:
     log: Path | None = None
     reason: str = ""
     node: str = ""
+    sides: tuple[str, ...] = ()
 
     @property
     def spectrum(self) -> Product | None:
@@ -123,9 +126,9 @@ class Reduction:
         """Return the plan's nodes that were really run, not found done."""
         return tuple(name for name, one in self.outcomes.items() if not one.reused and one.state is not State.BLOCKED)
 
-    def lineage(self, node: str) -> tuple[Outcome, ...]:
-        """Return a node's outcome and those of all that it descends from, in the plan's order."""
-        wanted = self.plan.ancestors([node])
+    def lineage(self, node: str, sides: Iterable[str] = ()) -> tuple[Outcome, ...]:
+        """Return a node's outcome and those of all that it descends from, and of `sides`, in the plan's order."""
+        wanted = self.plan.ancestors([node]) | set(sides)
         return tuple(self.outcomes[one.id] for one in self.plan.nodes if one.id in wanted)
 
 
@@ -133,25 +136,48 @@ def targets_of(
     plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, list[Product]]
 ) -> tuple[Target, ...]:
     """Return a target for each last node of the plan that has one."""
-    used = {need for node in plan.nodes for need in node.needs}
-    leaves = [node.id for node in plan.nodes if node.target and node.id not in used]
-    return tuple(_target(plan, outcomes, products, leaf) for leaf in leaves)
+    main = [node for node in plan.nodes if node.recipe not in SIDES]
+    used = {need for node in main for need in node.needs}
+    leaves = [node.id for node in main if node.target and node.id not in used]
+    sides = _sides(plan, leaves)
+    return tuple(_target(plan, outcomes, products, leaf, sides[leaf]) for leaf in leaves)
 
 
-def _target(plan: Plan, outcomes: Mapping[str, Outcome], products: Mapping[str, list[Product]], leaf: str) -> Target:
+def _sides(plan: Plan, leaves: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the side runs of each leaf: one that took from several belongs to the first of them."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(leaves, ())
+    for node in plan.nodes:
+        if node.recipe in SIDES:
+            above = plan.ancestors([node.id])
+            owner = next((leaf for leaf in found if leaf in above), None)
+            if owner is not None:
+                found[owner] += (node.id,)
+    return found
+
+
+def _target(
+    plan: Plan,
+    outcomes: Mapping[str, Outcome],
+    products: Mapping[str, list[Product]],
+    leaf: str,
+    sides: tuple[str, ...],
+) -> Target:
     outcome = outcomes[leaf]
     line = [node for node in plan.nodes if node.id in plan.ancestors([leaf]) and node.target == outcome.node.target]
     final = [product for node in reversed(line) for product in products.get(node.id, ())]
+    final += [product for side in sides for product in products.get(side, ()) if product.stored]
     exposures = dict.fromkeys(node.exposure for node in line if node.exposure)
+    caveats = merged(outcome.caveats, *(arisen(outcomes[side]) for side in sides))
     return Target(
         name=outcome.node.target,
         label=outcome.node.label,
         state=outcome.state,
         exposures=tuple(exposures),
         products=tuple(final),
-        caveats=tuple(_placed(one, exposures, plan, outcomes) for one in outcome.caveats),
+        caveats=tuple(_placed(one, exposures, plan, outcomes) for one in caveats),
         reason="" if outcome.state.good else outcome.message,
         node=leaf,
+        sides=sides,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -137,20 +138,29 @@ def _star_rest(grid: Grid, psf: Psf, frame: Frame | Stack, sources: Sources, sta
 
 
 def light_curve(curve: LightCurve) -> Figure:
-    """Draw magnitudes with limits above, fluxes below; a band has one colour, and open triangles are limits."""
+    """Draw magnitudes with limits above, fluxes below; a band has one colour.
+
+    Open triangles are limits, open squares stacks.
+    """
     figure, (mags, fluxes) = panels(2, 1, size=(9, 6), sharex=True, height_ratios=[1.4, 1])
     known = np.isfinite(curve.mjd)
     zero = float(np.floor(curve.mjd[known].min())) if known.any() else 0.0
     t, band = curve.mjd - zero, np.array(curve.band)
     half = curve.exptime / 86400 / 2
+    stacked = np.array([name.startswith("stack of") for name in curve.image], np.bool_)
     for name in dict.fromkeys(curve.band):
         colour, own = BANDS.get(name, GREY), band == name
         seen, limit = own & np.isfinite(curve.mag), own & np.isnan(curve.mag) & np.isfinite(curve.limit)
-        mags.errorbar(t[seen], curve.mag[seen], curve.mag_error[seen], half[seen], fmt="o", ms=4, color=colour,
-                      label=name or "no band")  # fmt: skip
-        mags.plot(t[limit], curve.limit[limit], "v", ms=5, mfc="none", color=colour, label=f"{name} limit")
         there = own & np.isfinite(curve.flux)
-        fluxes.errorbar(t[there], curve.flux[there], curve.flux_error[there], half[there], fmt="o", ms=4, color=colour)
+        for which, marker, face, what in ((~stacked, "o", colour, ""), (stacked, "s", "none", ", stack")):
+            look: dict[str, Any] = {"fmt": marker, "ms": 4 + 2 * bool(what), "color": colour, "mfc": face, "elinewidth": 0.8}
+            label = f"{name or 'no band'}{what}" if (seen & which).any() else None
+            pick = seen & which
+            mags.errorbar(t[pick], curve.mag[pick], curve.mag_error[pick], half[pick], label=label, **look)
+            pick = there & which
+            fluxes.errorbar(t[pick], curve.flux[pick], curve.flux_error[pick], half[pick], **look)
+        if limit.any():
+            mags.plot(t[limit], curve.limit[limit], "v", ms=5, mfc="none", color=colour, label=f"{name} limit")
     fluxes.axhline(0, color=GREY, lw=0.6)
     units = " or ".join(dict.fromkeys(curve.unit))
     mags.invert_yaxis()

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from nightpipe.engine.builder import Book
-from nightpipe.recipes import classify, detector, imagelight, imagemasters, imaging, longslit, masters, post
+from nightpipe.recipes import (
+    classify,
+    detector,
+    imageforced,
+    imagelight,
+    imagemasters,
+    imaging,
+    longslit,
+    masters,
+    post,
+)
 from nightpipe.recipes.planner import plan
 
 BOOK = Book(
@@ -30,6 +40,8 @@ BOOK = Book(
         imagelight.calibrateimages,
         imaging.imagestack,
         imagelight.imagephotometry,
+        imageforced.lightcurve,
+        imageforced.lightcurves,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

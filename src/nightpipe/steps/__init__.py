@@ -63,6 +63,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "BuildFringe": "imaging.fringe",
         "Defringe": "imaging.fringe",
         "ForcedPhotometry": "imaging.forced",
+        "ForcedPlaces": "imaging.places",
         "GatherLightCurve": "imaging.lightcurve",
         "Barycentre": "post.barycentre",
         "Classify": "post.classify",

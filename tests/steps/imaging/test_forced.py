@@ -184,3 +184,14 @@ def test_a_light_curve_is_in_the_order_of_time(small):
         GatherLightCurve().run([*rows, replace(rows[0], ra=10.0)])
     with pytest.raises(BadFrameError):
         GatherLightCurve().run([])
+
+
+def test_a_source_aside_of_the_place_is_told(small):
+    frame, psf, x, y, _ = small
+    bright = Detect().run(frame)
+    star = int(np.argmax(bright.flux))
+    near = measure(frame, psf, bright.x[star] + 0.9 * psf.fwhm, bright.y[star])
+    assert "forced.blended" in [caveat.code for caveat in near.caveats]
+    on = measure(frame, psf, bright.x[star], bright.y[star])
+    assert "forced.blended" not in [caveat.code for caveat in on.caveats]
+    assert "forced.blended" not in [caveat.code for caveat in measure(frame, psf, x[0], y[0]).caveats]

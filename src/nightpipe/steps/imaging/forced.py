@@ -26,11 +26,16 @@ FloatArray = NDArray[np.float64]
 MAG = 2.5 / np.log(10)
 OWN = 0.75
 """A detection this near the place, in FWHM, is the source itself."""
+ASIDE = 0.35, 1.5
+"""A detection so far from the place, in FWHM, is another source whose light cannot be kept apart for sure."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The image around the place: the `place` (x, y) in it, its sources `x`, `y`, `flux`, and `closed` pixels."""
+    """The image around the place: the `place` (x, y) in it, its sources `x`, `y`, `flux`, and `closed` pixels.
+
+    `told` says whether another source lies so near that the two may be mixed up.
+    """
 
     seen: Picture
     place: tuple[float, float]
@@ -38,6 +43,7 @@ class Cut:
     y: FloatArray
     flux: FloatArray
     closed: NDArray[np.bool_]
+    told: tuple[Caveat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,17 +128,18 @@ class ForcedPhotometry(Step):
         )
         closed = seen.bad if found.segments is None else seen.bad | (found.segments > 0)
         here = place[0] - x0, place[1] - y0
-        other = np.hypot(found.x - here[0], found.y - here[1]) > OWN * size
+        off = np.hypot(found.x - here[0], found.y - here[1]) / size
+        other = off > OWN
         x, y = found.x[other], found.y[other]
         flux, _ = extract.circles(seen.data, seen.var, seen.bad, x, y, size)
-        return Cut(seen, here, x, y, 1.15 * np.maximum(flux, 1e-3), closed)
+        return Cut(seen, here, x, y, 1.15 * np.maximum(flux, 1e-3), closed, _blended(off))
 
     def _through_psf(self, cut: Cut, grid: Grid, fwhm: float) -> Measured:
         seen, (x, y), reach = cut.seen, cut.place, self.reach * fwhm
         good = good_share(seen, grid, x, y, reach)
         if good < self.share:
             return _unseen(_masked(good))
-        told = () if good > 0.95 else (_masked(good),)
+        told = cut.told if good > 0.95 else (*cut.told, _masked(good))
         found, more = self._fitted(cut, grid, fwhm)
         px, py = vacancies(cut.closed, x, y, reach, self.places)
         blank, var = np.zeros(0), float(found.flux_error[-1] ** 2)
@@ -165,7 +172,7 @@ class ForcedPhotometry(Step):
         good = 1 - float(np.mean(seen.bad[_disc(seen, x, y, radius)]))
         if good < self.share:
             return _unseen(_masked(good))
-        told: tuple[Caveat, ...] = () if good > 0.95 else (_masked(good),)
+        told = cut.told if good > 0.95 else (*cut.told, _masked(good))
         if (np.hypot(cut.x - x, cut.y - y) < 2 * radius).any():
             told += (Caveat("forced.neighbour", "a neighbour's light falls into the aperture"),)
         px, py = vacancies(cut.closed, x, y, radius, self.places)
@@ -193,6 +200,14 @@ class ForcedPhotometry(Step):
             name, float(place[0]), float(place[1]), np.array([mjd]), np.array([exptime]), (band,), (title,), flux,
             flux_error, mags, mag_error, limit, self.sigma, (unit,), told,
         )  # fmt: skip
+
+
+def _blended(off: FloatArray) -> tuple[Caveat, ...]:
+    """Return a caveat where a detection lies aside of the place [FWHM], but not clear of it: a host, or a neighbour."""
+    if not ((off > ASIDE[0]) & (off < ASIDE[1])).any():
+        return ()
+    text = "another source lies within 1.5 FWHM of the place: its light may be counted in; a reference image tells"
+    return (Caveat("forced.blended", text),)
 
 
 def local(psf: Psf, x: float, y: float, shape: tuple[int, ...]) -> Grid:
