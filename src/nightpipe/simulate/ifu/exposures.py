@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +56,20 @@ class Lit:
 def lit(shot: Shot, lenslets: Lattice, options: IfuOptions, seed: int) -> Lit | None:
     """Return the light of an exposure; None with the shutter closed."""
     moved = lenslets.flexed(*shot.flexure)
+    if shot.kind in ("dome", "lamp") and Fault.MISSING in options.faults:
+        moved = shaded(moved)
     if shot.kind == "bias":
         return None
     if shot.kind in ("dome", "lamp"):
         glow, level = _calibration(shot, options, seed)
         return _painted(moved, np.zeros((len(moved), WAVE.size)), glow, level, ())
     return _sky(shot, moved, options, seed)
+
+
+def shaded(lenslets: Lattice) -> Lattice:
+    """Return the lattice with a dozen lenslets that the lamps do not reach, as behind a hair: alive on the sky."""
+    hidden = np.hypot(lenslets.x - 640.0, lenslets.y - 1280.0) < 95.0
+    return replace(lenslets, response=np.where(hidden, 0.01 * lenslets.response, lenslets.response))
 
 
 def _sky(shot: Shot, lenslets: Lattice, options: IfuOptions, seed: int) -> Lit:
@@ -106,6 +114,8 @@ def scene(shot: Shot, options: IfuOptions, seed: int) -> tuple[tuple[Source, Lig
     east, north = shot.offset
     if shot.standard is not None:
         return ((Source(shot.standard.name, east, north), standard_light(shot.standard)),)
+    if shot.kind == "focus":
+        return ((Source(shot.name, east, north), star(9000.0, 10.0)),)
     rng = stream(seed, f"scene {shot.name}")
     found: list[tuple[Source, Light]] = []
     if options.target != "blank":
@@ -113,24 +123,31 @@ def scene(shot: Shot, options: IfuOptions, seed: int) -> tuple[tuple[Source, Lig
         if options.target == "star":
             light = star(5800.0, options.magnitude)
         found.append((Source(shot.name, east, north), light))
+    trail = options.rate * shot.exptime / 3600.0
+    east -= shot.moved  # what stands still is left behind by a telescope that follows the target
     turn = rng.uniform(0.0, 2.0 * np.pi)
     if options.host:
         place = (east + options.host_offset * np.cos(turn), north + options.host_offset * np.sin(turn))
         home = Source(
-            "host", *place, options.host_radius, rng.uniform(0.9, 2.5), rng.uniform(0.4, 0.95), rng.uniform(0, np.pi)
+            "host",
+            *place,
+            options.host_radius,
+            rng.uniform(0.9, 2.5),
+            rng.uniform(0.4, 0.95),
+            rng.uniform(0, np.pi),
+            trail,
         )
         found.append((home, galaxy(options.redshift, options.host)))
     if options.neighbour:
         place = (east + 6.0 * np.cos(turn + 2.0), north + 6.0 * np.sin(turn + 2.0))
-        found.append((Source("neighbour", *place), star(4600.0, options.neighbour)))
+        found.append((Source("neighbour", *place, trail=trail), star(4600.0, options.neighbour)))
     return tuple(found)
 
 
 def _shone(shot: Shot, lenslets: Lattice, source: Source, light: Light) -> Shone:
-    seeing = Seeing(
-        shot.seeing * shot.middle_airmass**0.6, shot.jitter, shot.middle_airmass, shot.middle_parallactic, AIR
-    )
-    air = 10.0 ** (-0.4 * shot.middle_airmass * extinction(WAVE, AIR)) * bands(WAVE, shot.middle_airmass, AIR)
+    airmass, above = shot.middle_airmass, shot.weather.air
+    seeing = Seeing(shot.seeing * airmass**0.6, shot.jitter, airmass, shot.middle_parallactic, above)
+    air = 10.0 ** (-0.4 * airmass * extinction(WAVE, above)) * bands(WAVE, airmass, above)
     photons = light(WAVE) * WAVE / PHOTON * MIRROR * shot.exptime * shot.clear
     return Shone(source, light, photons * air * efficiency(WAVE), shares(lenslets, source, seeing))
 

@@ -7,8 +7,12 @@ from datetime import timedelta
 from nightpipe.simulate.dialects.base import Cards, sexagesimal
 from nightpipe.simulate.ifu.instrument import Epoch
 from nightpipe.simulate.ifu.schedule import IfuOptions, Shot
+from nightpipe.simulate.ifu.weather import cards as weather_cards
 
-_TYPES = {"bias": "bias", "dome": "dome", "lamp": "lamp", "standard": "Standard", "science": "Science"}
+_TYPES = {
+    "bias": "bias", "dome": "dome", "lamp": "lamp", "standard": "Standard", "science": "Science", "focus": "Focus",
+}  # fmt: skip
+SKY = ("standard", "science", "focus")
 
 
 def file_name(shot: Shot, prefix: str = "ifu") -> str:
@@ -18,7 +22,8 @@ def file_name(shot: Shot, prefix: str = "ifu") -> str:
 
 def cards(shot: Shot, epoch: Epoch, options: IfuOptions) -> Cards:
     """Return the cards of a spectrum; pointing is the telescope's, some 200 arcsec from the object as it is always."""
-    return {**_detector(shot, epoch), **_telescope(shot), **_lamps(shot), **_names(shot, options), **_WEATHER}
+    place = {**_telescope(shot), **_rates(shot, options)}
+    return {**_detector(shot, epoch), **place, **_lamps(shot), **_names(shot, options), **weather_cards(shot.weather)}
 
 
 def _detector(shot: Shot, epoch: Epoch) -> Cards:
@@ -59,7 +64,7 @@ def _telescope(shot: Shot) -> Cards:
     ra, dec = shot.ra - 94.9 / 3600.0, shot.dec - 118.5 / 3600.0
     hours, degrees = sexagesimal(ra % 360.0, hours=True), sexagesimal(dec, plus=True, digits=1)
     hour = (shot.sidereal - shot.ra + 180.0) % 360.0 - 180.0
-    sky = shot.kind in ("standard", "science")
+    sky = shot.kind in SKY
     return {
         "LST": sexagesimal(shot.sidereal, hours=True, digits=1),
         "MJD_OBS": shot.mjd,
@@ -75,8 +80,6 @@ def _telescope(shot: Shot) -> Cards:
         "TEL_EL": round(shot.altitude, 2),
         "AIRMASS": round(shot.airmass, 3),
         "TEL_PA": round(shot.parallactic, 0),
-        "RA_RATE": 0.0,
-        "DEC_RATE": 0.0,
         "RA_OFF": -94.9,
         "DEC_OFF": -118.5,
         "FOCPOS": 16.6,
@@ -99,6 +102,12 @@ def _telescope(shot: Shot) -> Cards:
     }
 
 
+def _rates(shot: Shot, options: IfuOptions) -> Cards:
+    """Return how fast [arcsec/h] object and telescope move: SEDM follows."""
+    moving = options.rate if shot.kind == "science" else 0.0
+    return {"RA_RATE": moving, "DEC_RATE": 0.0, "ORA_RAT": moving, "ODEC_RAT": 0.0}
+
+
 def _lamps(shot: Shot) -> Cards:
     lit = {lamp: "on" if shot.lamp == lamp else "off" for lamp in ("Hg", "Xe", "Cd")}
     dome = shot.kind == "dome"
@@ -118,8 +127,7 @@ def _names(shot: Shot, options: IfuOptions) -> Cards:
         words = f"{name} {shot.of[0]} of {shot.of[1]}"
     else:
         name = f"STD-{shot.name.replace(' ', '').replace('+', '+')}" if shot.kind == "standard" else shot.name
-        words = f"{name} [{shot.letter}]"
-    moving = options.rate if shot.kind == "science" else 0.0
+        words = f"Focus: {name}" if shot.kind == "focus" else f"{name} [{shot.letter}]"
     return {
         "OBJECT": words,
         "OBJTYPE": "Calibration" if calibration else "Standard" if shot.kind == "standard" else "Transient",
@@ -128,8 +136,6 @@ def _names(shot: Shot, options: IfuOptions) -> Cards:
         "OBJEQX": "j2000.0",
         "OBJRA": sexagesimal(shot.ra, hours=True, digits=4),
         "OBJDEC": sexagesimal(shot.dec, plus=True, digits=4),
-        "ORA_RAT": moving,
-        "ODEC_RAT": 0.0,
         "ABPAIR": options.pair and shot.kind == "science",
         "IMGSET": shot.letter,
         "NAME": name,
@@ -140,26 +146,3 @@ def _names(shot: Shot, options: IfuOptions) -> Cards:
         "REQ_ID": shot.number,
         "OBJ_ID": shot.number,
     }
-
-
-_WEATHER: Cards = {
-    "OUT_AIR": 13.1,
-    "OUT_HUM": 41.9,
-    "OUT_DEW": 0.4,
-    "IN_AIR": 12.0,
-    "IN_HUM": 42.0,
-    "IN_DEW": -0.5,
-    "MIR_TEMP": 12.4,
-    "TOP_AIR": 11.9,
-    "WETNESS": -270.0,
-    "WIND_DIR": 184.0,
-    "WSP_CUR": 8.1,
-    "BARPRESS": 1015.0,
-    "SECPRESS": 34.0,
-    "ENDBARPR": 1015.0,
-    "SUNSTAT": "okay",
-    "WEASTAT": "okay",
-    "OILSTAT": "ready",
-    "SUNRISE": "13:20",
-    "SUNSET": "02:03",
-}

@@ -53,7 +53,7 @@ def write_ifu_night(out: Path, *, seed: int = 1, **options: Any) -> Path:
     night = {"schema": SCHEMA, "instrument": "sedm", "seed": seed, "options": asked.model_dump(mode="json")}
     detector = {"epoch": epoch.name, "gain": epoch.gain, "noise": epoch.noise, "header_gain": epoch.header_gain}
     write_json(folder / "sedm.json", {**night, "detector": detector, "exposures": facts})
-    if asked.guider:
+    if asked.guider and Fault.NO_GUIDER not in asked.faults:
         _guider_frames(shots, asked, seed, out, folder)
     return folder
 
@@ -124,21 +124,31 @@ def _facts(shot: Shot, epoch: Epoch, light: Lit | None) -> dict[str, Any]:
     ]
     return facts | {
         "ra": shot.ra, "dec": shot.dec, "airmass": shot.middle_airmass, "parallactic": shot.middle_parallactic,
-        "seeing": shot.seeing, "jitter": list(shot.jitter), "clear": shot.clear, "sources": places,
+        "moved": shot.moved, "seeing": shot.seeing, "jitter": list(shot.jitter), "clear": shot.clear, "sources": places,
         "letter": shot.letter,
     }  # fmt: skip
 
 
 def _guider_frames(shots: tuple[Shot, ...], options: IfuOptions, seed: int, out: Path, folder: Path) -> None:
-    """Write rainbow-camera frames of each target, 30 s long, from the start of its first exposure on."""
+    """Write rainbow-camera frames of each target, 60 s long, from the start of its first exposure on."""
     for shot in shots:
         if shot.kind != "science" or shot.letter != "A":
             continue
         frames = 1 if options.size == "small" else max(int(shot.exptime / 150.0), 1)
-        start = (shot.start.replace(tzinfo=None) + timedelta(seconds=3)).isoformat()
-        aim = (_CROSS[0] - shot.offset[0], _CROSS[1] - shot.offset[1])
-        write_imaging_night(
-            "sedm-rc", out, seed=seed, beside=folder / f"rc-{shot.name}", ra=shot.ra, dec=shot.dec, exposures=frames,
-            exptime=60.0, calibrations=False, transient_mag=options.magnitude, host=options.host, filters="r",
-            start=start, target_name=shot.name, seeing=shot.seeing, clouds=shot.clear, aim=aim, pointing_error=0.0,
-        )  # fmt: skip
+        if options.size == "full":
+            _rainbow(shot, f"ACQ-{shot.name}", -70.0, 1, options, seed, out, folder / f"acq-{shot.name}")
+        _rainbow(shot, shot.name, 3.0, frames, options, seed, out, folder / f"rc-{shot.name}")
+
+
+def _rainbow(
+    shot: Shot, name: str, after: float, frames: int, options: IfuOptions, seed: int, out: Path, folder: Path
+) -> None:
+    """Write rainbow-camera frames from so many seconds after an exposure's start on."""
+    start = (shot.start.replace(tzinfo=None) + timedelta(seconds=after)).isoformat()
+    aim = (_CROSS[0] - shot.offset[0], _CROSS[1] - shot.offset[1])
+    lost = 2400.0 if Fault.BLIND in options.faults else 0.0
+    write_imaging_night(
+        "sedm-rc", out, seed=seed, beside=folder, ra=shot.ra, dec=shot.dec, exposures=frames, exptime=60.0,
+        calibrations=False, transient_mag=options.magnitude, host=options.host, filters="r", start=start,
+        target_name=name, seeing=shot.seeing, clouds=shot.clear, aim=aim, pointing_error=0.0, bad_wcs=lost,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -13,6 +13,8 @@ from nightpipe.base.errors import ConfigError
 from nightpipe.io.references import find_standard
 from nightpipe.model.references import Standard
 from nightpipe.simulate.atmosphere import airmass_at, altitude_and_parallactic, sidereal_degrees
+from nightpipe.simulate.ifu import weather
+from nightpipe.simulate.ifu.weather import Weather
 from nightpipe.simulate.options import listed
 
 LONGITUDE, LATITUDE = -116.8650, 33.3564
@@ -31,6 +33,9 @@ class Fault(StrEnum):
     OUTSIDE = "target-outside"
     CLOUD = "cloud"
     DEAD = "dead-lenslets"
+    MISSING = "missing-traces"
+    NO_GUIDER = "no-guider"
+    BLIND = "blind-guider"
 
 
 class IfuOptions(BaseModel):
@@ -39,8 +44,9 @@ class IfuOptions(BaseModel):
     `epoch` is the detector: pixis or andor. `target`: supernova, star, blank; `magnitude` in V; `host` V magnitude of
     a galaxy (0: none), `host_offset` [arcsec], `host_radius` [arcsec] half light; `neighbour` V of a star 6 arcsec off
     (0: none). `offset` (east, north) [arcsec] of the target from the field's middle; without, drawn with 1.5 arcsec
-    rms. `pair`: A and B exposures, nodded by 8 arcsec. `rate` (arcsec/h, east) of a moving target. `flexure` scales
-    that which the telescope's attitude makes (0.3 pixel rms). `guider`: write rainbow-camera frames.
+    rms. `pair`: A and B exposures, nodded by 8 arcsec. `rate` (arcsec/h, east) of a moving target, which the telescope
+    follows: what stands still is trailed. `flexure` scales that which the telescope's attitude makes (0.3 pixel rms).
+    `age` [h] from a standard to its target (0: drawn as public spectra have it). `guider`: write rainbow-camera frames.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +71,7 @@ class IfuOptions(BaseModel):
     flexure: float = Field(1.0, ge=0.0, le=5.0)
     pair: bool = False
     rate: float = 0.0
+    age: float = Field(0.0, ge=0.0, le=8.0)
     guider: bool = True
     calibrations: bool = True
     cosmics: bool = True
@@ -85,8 +92,9 @@ class IfuOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Shot:
-    """One exposure: `kind` is bias, dome, lamp, standard or science; `lamp` which; `of` its place in a set; `offset`
-    (east, north) [arcsec] of the target from the field's middle; `flexure` (dx, dy [pixel], turn [radian]).
+    """One exposure: `kind` is bias, dome, lamp, focus, standard or science; `lamp` which; `of` its place in a set;
+    `offset` (east, north) [arcsec] of the target from the field's middle; `flexure` (dx, dy [pixel], turn [radian]);
+    `moved` [arcsec, east] how far a moving target is from where its first exposure began, at mid-exposure.
     """
 
     number: int
@@ -113,6 +121,8 @@ class Shot:
     flexure: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rise: float = 0.0
     standard: Standard | None = None
+    moved: float = 0.0
+    weather: Weather = field(default_factory=Weather)
 
     @property
     def mjd(self) -> float:
@@ -141,6 +151,8 @@ class Planner:
         self.phase = rng.uniform(0.0, 2.0 * np.pi, 3)
         self.amplitude = np.abs(rng.normal(0.0, 0.25, 2)) + 0.15
         self.shots: list[Shot] = []
+        self.other = rng.spawn(1)[0]  # weather and gaps: what they draw moves nothing else
+        self.dusk = weather.begun(self.other)
 
     def night(self) -> tuple[Shot, ...]:
         """Return the night's exposures in the order in which they are taken."""
@@ -148,11 +160,14 @@ class Planner:
         if options.calibrations and Fault.NO_CALIBRATIONS not in options.faults:
             self._afternoon(few)
         self.clock = self.clock.replace(hour=4, minute=20, second=11)
+        if not few:
+            self._focus()
         stars = 0 if Fault.NO_STANDARD in options.faults else options.standards
         for k in range(max(stars, options.targets)):
             if k < stars:
                 self._standard()
             if k < options.targets:
+                self._wait(k)
                 self._target(k)
         return tuple(self.shots)
 
@@ -186,8 +201,7 @@ class Planner:
     def _target(self, k: int) -> None:
         options = self.options
         sidereal = sidereal_degrees(self.clock, LONGITUDE)
-        hour = self.rng.uniform(-30.0, 30.0)
-        dec = float(self.rng.uniform(0.0, 60.0))
+        hour, dec = self._drawn()
         if options.airmass:
             dec, hour = LATITUDE - np.degrees(np.arccos(1.0 / max(options.airmass, 1.001))), 3.0
         middle = options.offset or tuple(self.rng.normal(0.0, 1.5, 2))
@@ -196,17 +210,47 @@ class Planner:
         seconds = options.exptime or float(
             np.interp(options.magnitude, (15, 16, 17, 18, 19), (420, 600, 900, 1800, 2250))
         )
-        letters = "AB" if options.pair else "A"
+        letters, begun = "AB" if options.pair else "A", self.clock
         for letter in letters:
             offset = (middle[0], middle[1] + (8.0 if letter == "B" else 0.0) - (4.0 if options.pair else 0.0))
-            self._add("science", f"ZTF26sim{chr(97 + k)}", seconds, self.slow, ((sidereal - hour) % 360.0, dec),
-                      letter=letter, offset=offset, of=(letters.index(letter) + 1, len(letters)))  # fmt: skip
+            moved = options.rate * (self.clock - begun).total_seconds() / 3600.0
+            ra = sidereal - hour + moved / 3600.0 / float(np.cos(np.radians(dec)))
+            self._add("science", f"ZTF26sim{chr(97 + k)}", seconds, self.slow, (ra % 360.0, dec),
+                      letter=letter, offset=offset, of=(letters.index(letter) + 1, len(letters)),
+                      moved=moved + options.rate * seconds / 7200.0)  # fmt: skip
+
+    def _drawn(self) -> tuple[float, float]:
+        """Return hour angle and declination [deg] of a target, never lower than 22 degrees."""
+        while True:
+            hour, dec = float(self.rng.uniform(-62.0, 62.0)), float(np.clip(self.rng.normal(17.0, 20.0), -24.0, 70.0))
+            if altitude_and_parallactic(hour, dec, 0.0, LATITUDE)[0] > 22.0:
+                return hour, dec
+
+    def _wait(self, k: int) -> None:
+        """Let time pass between a standard and its target, as much as public spectra have, and the night has left."""
+        options = self.options
+        drawn = float(self.other.lognormal(np.log(2.6), 0.7))
+        dawn = self.clock.replace(hour=12, minute=0)
+        most = (dawn - self.clock).total_seconds() / 3600.0 / (options.targets - k)
+        hours = options.age or min(drawn, max(most, 0.0))
+        self.clock += timedelta(hours=hours)
+
+    def _focus(self) -> None:
+        """Take the focus on a bright star before the first standard."""
+        evening = self.clock
+        self.clock -= timedelta(minutes=12)
+        sidereal = sidereal_degrees(self.clock, LONGITUDE)
+        for k in range(3):
+            self._add("focus", "SAO110707", 10.0, self.fast, (sidereal + 12.0, 25.0), of=(k + 1, 3))
+        self.clock = evening
 
     def _add(
         self, kind: str, name: str, exptime: float, speed: float, place: tuple[float, float], **more: object
     ) -> None:
         options, (ra, dec) = self.options, place
-        sky = kind in ("standard", "science")
+        sky = kind in ("standard", "science", "focus")
+        begun = self.clock.replace(hour=0, minute=10)
+        now = weather.later(self.dusk, (self.clock - begun).total_seconds() / 3600.0, self.other)
         begin, end = (self._aspect(ra, dec, when) for when in (self.clock, self.clock + timedelta(seconds=exptime)))
         seeing = (options.seeing or 1.7) * (1.0 if options.seeing else float(self.rng.lognormal(0.0, 0.18)))
         cloud = Fault.CLOUD in options.faults and kind == "science"
@@ -215,7 +259,8 @@ class Planner:
         shot = Shot(
             len(self.shots) + 1, kind, name, self.clock, exptime, speed, ra % 360.0, dec, begin[0], end[0], begin[1],
             begin[3], begin[2], end[2], seeing=seeing, clear=clear, jitter=jitter,  # type: ignore[arg-type]
-            flexure=self._flexure(ra, dec, begin[3], sky=sky), rise=float(self.rng.normal(0.0, 1.0)), **more,  # type: ignore[arg-type]
+            flexure=self._flexure(ra, dec, begin[3], sky=sky), rise=float(self.rng.normal(0.0, 1.0)),
+            weather=now, **more,  # type: ignore[arg-type]
         )  # fmt: skip
         self.shots.append(shot)
         overhead = {0.1: 45.0, 1.0: 8.0, 2.0: 6.0}[speed] + (90.0 if sky else 0.0)
@@ -236,7 +281,7 @@ class Planner:
         if not sky:
             return float(scale * creep[0] * 0.5), float(scale * creep[1] * 0.5), 0.0
         hour, high = np.radians(sidereal - ra), np.radians(dec)
-        dx = self.amplitude[0] * (np.sin(hour + self.phase[0]) + 0.6 * np.sin(2.0 * high + self.phase[1])) + 0.08
+        dx = self.amplitude[0] * (np.sin(hour + self.phase[0]) + 0.6 * np.sin(2.0 * high + self.phase[1])) - 0.02
         dy = -0.5 - self.amplitude[1] * np.sin(hour + 0.5 * high + self.phase[2])
         values = scale * np.array([dx + creep[0], dy + creep[1], 2e-5 * np.sin(hour) + 3e-6 * creep[2]])
         return float(np.clip(values[0], -1.0, 1.0)), float(np.clip(values[1], -1.4, 0.4)), float(values[2])

@@ -24,7 +24,8 @@ GUIDED = 6000.0
 @dataclass(frozen=True)
 class Source:
     """A star or a galaxy at (`east`, `north`) [arcsec] of the field: half-light `radius` [arcsec] (0: a star), Sersic
-    `index`, `ratio` of axes and `angle` [radian] of the major one from east.
+    `index`, `ratio` of axes and `angle` [radian] of the major one from east; `trail` [arcsec] along east that it moves
+    through during the exposure.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Source:
     index: float = 1.0
     ratio: float = 1.0
     angle: float = 0.0
+    trail: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def _in_hexagons(wave: float, source: Source, seeing: Seeing) -> FloatArray:
     other = np.multiply(other, np.fft.rfft2(np.fft.ifftshift(blur / blur.sum())))
     if source.radius:
         other = np.multiply(other, np.fft.rfft2(np.fft.ifftshift(_galaxy(source, grid))))
+    if source.trail:
+        other = np.multiply(other, np.sinc(np.fft.rfftfreq(_SIZE, _STEP) * source.trail)[None, :])
     return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * other, s=image.shape))
 
 

@@ -21,7 +21,8 @@ class SedmRc(ImagingDialect):
         shot, number = taken.shot, taken.shot.of
         words = _WORDS.get(shot.kind)
         name = f"{words} {number[0]} of {number[1]}" if words else f"{taken.name} r"
-        return {**self._detector(taken), **_telescope(taken), "OBJECT": name, "IMGTYPE": _KINDS[shot.kind],
+        kind = "Acquisition" if name.startswith("ACQ-") else _KINDS[shot.kind]
+        return {**self._detector(taken), **_telescope(taken), "OBJECT": name, "IMGTYPE": kind,
                 "OBJTYPE": "Calibration" if words else "Transient", "NAME": words or taken.name}, {}  # fmt: skip
 
     def _detector(self, taken: Taken) -> Cards:
