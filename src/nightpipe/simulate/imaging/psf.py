@@ -95,7 +95,7 @@ def _aberration(blur: Blur, u: FloatArray, v: FloatArray, x: float, y: float) ->
     radial, tangential = blur.field * distance + tilt, 0.7 * blur.field * distance + tilt
     width = -2.0 * np.pi**2 * ((radial * along) ** 2 + (tangential * across) ** 2)
     shift = 2.0 * np.pi * blur.coma * np.sqrt(distance) * along
-    skew = 1.0 + 0.25 * (np.exp(-1j * shift) * np.exp(-np.abs(shift)) - 1.0)
+    skew = 1.0 + 0.25 * (np.exp(-1j * shift) * np.exp(-0.5 * shift**2) - 1.0)  # a comet's tail ends: no far wings
     centred = np.exp(1j * 0.25 * shift)  # coma would move the centroid, which the distortion already does
     return np.asarray(np.exp(width) * skew * centred)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from nightpipe.kernels.psf import Grid
 from nightpipe.maths import extract
 from nightpipe.maths.crowd import Fitted, fit
 from nightpipe.maths.psfgrid import Sky
+from nightpipe.maths.psfwings import shares
 from nightpipe.model.frame import Frame
 from nightpipe.model.sources import Psf, Sources
 from nightpipe.model.stack import Stack
@@ -25,6 +27,7 @@ FloatArray = NDArray[np.float64]
 class Photometer(Step):
     """Measure the total flux of every source through the PSF, in a corrected aperture and in Kron's ellipse."""
 
+    version: ClassVar[int] = 2
     reach: float = parameter(1.3, "pixels this near a star are fitted, in FWHM", ge=0.5, le=4)
     link: float = parameter(1.6, "stars this near are solved together, in FWHM", ge=0)
     passes: int = parameter(3, "passes over the image", ge=1, le=20)
@@ -60,15 +63,15 @@ class Photometer(Step):
         stars = np.column_stack([sources.flux * seen.time, sources.x, sources.y])
         hold = sources.flux < self.moving * sources.flux_error
         sky = Sky(seen.data, seen.var, seen.slope, seen.bad)
-        grid = Grid(psf.basis, psf.oversampling, psf.degree, psf.shape)
         return fit(
-            sky, grid, stars, hold, reach=self.reach * psf.fwhm, link=self.link * psf.fwhm, passes=self.passes,
+            sky, _grid(psf), stars, hold, reach=self.reach * psf.fwhm, link=self.link * psf.fwhm, passes=self.passes,
             box=self.box,
         )  # fmt: skip
 
     def _apertures(self, seen: Picture, found: Fitted, psf: Psf) -> dict[str, FloatArray]:
         radius = self.aperture * psf.fwhm
-        share = float(np.interp(radius, psf.growth[:, 0], psf.growth[:, 1]))
+        middle = float(np.interp(radius, psf.growth[:, 0], psf.growth[:, 1]))
+        share = middle * shares(_grid(psf), radius, found.x, found.y)
         total, var = extract.circles(seen.data, seen.variance(), seen.bad, found.x, found.y, radius)
         scale = 1 / (share * seen.time)
         return {"aperture_flux": total * scale, "aperture_error": np.sqrt(var * seen.covariance) * scale}
@@ -109,3 +112,8 @@ class Photometer(Step):
             return ()
         text = f"the fits of ordinary stars leave {np.median(usual):.1f} times the noise: errors are too small"
         return (Caveat("photometry.chi", text),)
+
+
+def _grid(psf: Psf) -> Grid:
+    """Return the PSF as kernels take it."""
+    return Grid(psf.basis, psf.oversampling, psf.degree, psf.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +11,8 @@ from numpy.typing import NDArray
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import NoSolutionError
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.psfgrid import (
-    Builder,
-    Sky,
-    Wings,
-    growth_of,
-    guess,
-    measure_wings,
-    normalised,
-    oversampling_of,
-)
+from nightpipe.maths.psfgrid import Builder, Sky, guess, oversampling_of
+from nightpipe.maths.psfwings import Wings, growth_of, measure_wings, normalised
 from nightpipe.model.frame import Frame
 from nightpipe.model.sources import Psf, Sources
 from nightpipe.model.stack import Stack
@@ -34,13 +27,14 @@ WORST = BLENDED | EDGE | SATURATED | EXTENDED | MASKED
 class ModelPsf(Step):
     """Model the point-spread function on an oversampled grid that varies over the field, and its wings to infinity."""
 
+    version: ClassVar[int] = 2
     degree: int = parameter(2, "highest power of the variation over the field, if there are stars for it", ge=0, le=3)
     stars: int = parameter(200, "most stars to use, the brightest", ge=3)
     signal: float = parameter(40.0, "least signal over noise of a star used", unit="sigma", gt=5)
     reach: float = parameter(4.0, "how far the grid reaches, in FWHM", ge=2, le=8)
     wings: float = parameter(9.0, "how far out the wings are measured, in FWHM", ge=4, le=20)
     turns: int = parameter(5, "how often the grid is improved", ge=1, le=20)
-    box: int = parameter(64, "mesh of the background", unit="pixel", ge=8)
+    box: int = parameter(128, "mesh of the background: a finer one takes wings away", unit="pixel", ge=8)
 
     def run(self, frame: Frame | Stack, sources: Sources) -> Psf:
         """Return the PSF.
@@ -128,7 +122,7 @@ def _few(n: int, bar: float, signal: float) -> tuple[Caveat, ...]:
 
 def degree_for(n: int) -> int:
     """Return the power of the variation over the field that `n` stars can bear."""
-    return 0 if n < 10 else 1 if n < 30 else 2 if n < 150 else 3
+    return 0 if n < 6 else 1 if n < 12 else 2 if n < 150 else 3
 
 
 def alone(sources: Sources, index: NDArray[np.int64], radius: float, share: float = 0.05) -> Bools:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,11 @@ class Stars:
 class FitZeroPoint(Step):
     """Fit the zero point of an image to reference stars, with a colour term and the error of the mean."""
 
+    version: ClassVar[int] = 2
     band: str = parameter("", "band of the magnitudes; empty: the filter's")
     system: str = parameter("", "SDSS or PS1, to which griz are transformed; empty: the catalogue's own")
     radius: float = parameter(1.5, "a star is matched within this", unit="arcsec", gt=0)
-    signal: float = parameter(10.0, "least signal over noise of a star", unit="sigma", gt=0)
+    signal: float = parameter(10.0, "least signal over noise that a star should have", unit="sigma", gt=0)
     clip: float = parameter(3.0, "stars farther off are left out", unit="sigma", gt=1)
     least: int = parameter(3, "fewest stars", ge=1)
     worst: float = parameter(0.1, "largest error of a catalogue magnitude", unit="mag", gt=0)
@@ -130,18 +132,22 @@ class FitZeroPoint(Step):
         mag_error = catalogue.mag_errors.get(band, np.full(len(catalogue), 0.02))
         mag_error = np.where(np.isfinite(mag_error), np.maximum(mag_error, 0.003), 0.05)
         whole = (sources.quality & (SATURATED | EDGE | EXTENDED | MASKED)) == 0
-        good = (near >= 0) & whole & (sources.flux > self.signal * sources.flux_error)
+        good = (near >= 0) & whole & (sources.flux > 0.5 * self.signal * sources.flux_error)
         good &= np.isfinite(mags[band][near]) & np.isfinite(index[near]) & (mag_error[near] < self.worst)
         if catalogue.extended is not None:
             good &= ~catalogue.extended[near]
-        if np.count_nonzero(good) < self.least:
+        row = np.flatnonzero(good)
+        expected = _expected(sources, row, mags[band][near[row]], self.signal)
+        row, expected = row[expected > self.signal], expected[expected > self.signal]
+        if len(row) < self.least:
             raise NoSolutionError(
-                f"at least {self.least} stars of {catalogue.name} in {band}", f"{np.count_nonzero(good)} of "
+                f"at least {self.least} stars of {catalogue.name} in {band}", f"{len(row)} of "
                 f"{len(sources)} sources and {len(catalogue)} reference stars", "a catalogue that covers the image",
             )  # fmt: skip
-        row, ref = np.flatnonzero(good), near[good]
-        offset = mags[band][ref] + 2.5 * np.log10(sources.flux[row])
-        error = np.hypot(mag_error[ref], MAG * sources.flux_error[row] / sources.flux[row])
+        ref = near[row]
+        noise = MAG / expected
+        offset = mags[band][ref] + 2.5 * np.log10(sources.flux[row]) + 0.5 * noise**2 / MAG  # the mean of a logarithm
+        error = np.hypot(mag_error[ref], noise)
         return Stars(offset, error, index[ref], row), name
 
     def _centre(self, colour: FloatArray) -> float:
@@ -179,6 +185,19 @@ class FitZeroPoint(Step):
         if self.term_error > 0 and abs(found[1] - self.term) > 3 * self.term_error:
             told.append(Caveat("zeropoint.colour", f"the colour term {found[1]:+.3f} is not that of this filter"))
         return tuple(told)
+
+
+def _expected(sources: Sources, row: NDArray[np.int64], mag: FloatArray, signal: float) -> FloatArray:
+    """Return the signal over noise (n,) that stars of `mag` should have, by the zero point of the brighter ones.
+
+    To choose and weigh stars by the flux that was measured would favour those whose noise made them brighter.
+    """
+    flux, error = sources.flux[row], sources.flux_error[row]
+    if not len(row):
+        return flux
+    offset, bright = mag + 2.5 * np.log10(flux), flux > 2 * signal * error
+    zero = float(np.median(offset[bright] if np.count_nonzero(bright) >= 5 else offset))
+    return np.asarray(10 ** (0.4 * (zero - mag)) / error)
 
 
 def band_of(name: str) -> str:
