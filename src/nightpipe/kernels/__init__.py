@@ -17,6 +17,7 @@ MODULES = (
     "moments",
     "psf",
     "resample",
+    "spaxels",
     "splines",
     "stacking",
     "stamps",

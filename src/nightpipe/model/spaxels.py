@@ -141,7 +141,11 @@ class SpaxelWaves:
 
     def column(self, k: int | IntArray, wave: ArrayLike, row: ArrayLike = 0.0) -> FloatArray:
         """Return the column [pixel] of `wave` [Angstrom] for lenslet(s) `k` whose light lies about `row`."""
-        x = _poly(self.coef, k, self.law(wave) / self.scale)
+        return self.place(k, self.law(wave) / self.scale, row)
+
+    def place(self, k: int | IntArray, law: ArrayLike, row: ArrayLike = 0.0) -> FloatArray:
+        """Return the column [pixel] as `column` does, for values of the law over `scale` that are known already."""
+        x = _poly(self.coef, k, np.asarray(law, dtype=np.float64))
         return x if self.shift is None else np.asarray(x + self.shift.at(x, row)[0])
 
     def shifted(self, shift: SpaxelShift | None) -> SpaxelWaves:

@@ -44,6 +44,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "WholeSlit": "spectra.trace",
         "Identify": "spectra.wavecal",
         "MapWavelength": "spectra.wavemap",
+        "ExtractSpaxels": "spaxels.extract",
         "CosmicsImage": "imaging.background",
         "SubtractBackground": "imaging.background",
         "ReferenceStars": "imaging.stars",

@@ -1,0 +1,1 @@
+"""Lenslet spectra: geometry, wavelengths, response, flexure, extraction, cubes and what stands in the field."""
