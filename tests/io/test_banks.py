@@ -73,13 +73,13 @@ def test_sage(tmp_path):
         from_sage(tmp_path)
 
 
-def lnw(path, flat, level):
-    """Write a template of one epoch as SNID does."""
+def lnw(path, flat, level, *, flag=0):
+    """Write a template of one epoch as SNID 5.0 does: knots at log10 of their bins, a flag before the ages."""
     knots = np.arange(50, BINS, 78)
     mean = float(np.mean(level[knots]))
-    lines = [f"  1 {BINS} {FIRST:.2f} {LAST:.2f} {len(knots)} sn1998zz 1.10 Ia-norm 1 1", f" {len(knots)} {mean:.6f}"]
-    lines += [f" {n} {knot + 0.5:.3f} {level[knot] - mean:.6f}" for n, knot in enumerate(knots, 1)]
-    lines += ["  0  -2.5"]
+    lines = [f"  1 {BINS} {FIRST:.2f} {LAST:.2f} {len(knots)} sn1998zz 1.10 Ia-norm 1 2", f" {len(knots)} {mean:.6f}"]
+    lines += [f" {n} {np.log10(knot + 0.5):.4f} {level[knot] - mean:.6f}" for n, knot in enumerate(knots, 1)]
+    lines += [f"  {flag}  -2.5"]
     lines += [f" {wave:.3f} {value:.6f}" for wave, value in zip(grid_wave(), flat, strict=True)]
     path.write_text("\n".join(lines) + "\n")
 
@@ -95,6 +95,9 @@ def test_lnw(tmp_path):
     assert np.allclose(found.flat[0][1:-1], bank.flat[0][1:-1], atol=1e-4)
     inner = slice(60, 980)
     assert np.allclose(found.level[0][inner], level[inner], atol=0.01)
+    assert found.types == ("Ia",)
+    lnw(tmp_path / "sn1998zz.lnw", bank.flat[0], level, flag=1)  # an age from discovery is no phase
+    assert np.isnan(from_lnw(tmp_path).phases[0])
     (tmp_path / "bad.lnw").write_text("1 2\n")
     with pytest.raises(UnreadableFileError, match=r"bad\.lnw"):
         from_lnw(tmp_path)

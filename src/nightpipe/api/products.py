@@ -131,6 +131,8 @@ class Publisher:
         else:
             for path, file in zip(product.stored, files, strict=True):
                 self.store.publish(path, file)
+            if product.kind == CLASSIFICATION:
+                _write_classes(product)
 
     def _write_image(self, stored: Path, outcome: Outcome, path: Path) -> None:
         from nightpipe.io.export import write_image
@@ -161,6 +163,20 @@ def _write_spectra(product: Product, who: str) -> None:
     for number, spectrum in enumerate(spectra, start=1):
         suffix = f"_obj{number}" if number > 1 else ""
         write_ascii(product.path.with_name(f"{product.path.stem}{suffix}.txt"), spectrum)
+
+
+def _write_classes(product: Product) -> None:
+    """Put the answers into the headers of the text spectra that were classified, under our keys and those of SNID."""
+    from nightpipe.io.classifier import text_keywords
+    from nightpipe.io.text import write_keys
+
+    spectrum = product.path.parent / product.path.name.partition("_class")[0]
+    for found in product.models():
+        for text in sorted(spectrum.parent.glob(f"{spectrum.name}.txt")) + sorted(
+            spectrum.parent.glob(f"{spectrum.name}_obj*.txt")
+        ):
+            if f"# OBJECT: {found.object}\n" in text.read_text(encoding="ascii"):
+                write_keys(text, text_keywords(found))
 
 
 def _write_curves(product: Product, who: str) -> None:

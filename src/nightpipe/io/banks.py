@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,8 @@ MAGIC = b"NIGHTPIPE BANK 1\n"
 PAGE = 4096
 SAGE = "SNID-SAGE 0.9.0"
 LISTED = "bank.csv"
+SNID_TYPES = MappingProxyType({"1": "Ia", "2": "Ib", "3": "Ic", "4": "II", "5": "NotSN"})
+"""What SNID's numbers of types mean."""
 
 FloatArray = NDArray[np.float64]
 
@@ -92,6 +97,17 @@ def installed() -> tuple[Path, ...]:
     """Return the banks at hand: the published one, then those imported, by name."""
     published = (cache() / SET / "bank.npb",) if present(SET) else ()
     return (*published, *sorted((cache() / "banks").glob("*.npb")))
+
+
+def content() -> str:
+    """Return what enters the keys of products that were matched with the installed banks: the content of each file."""
+    return ",".join(_digest((path, path.stat().st_size, path.stat().st_mtime_ns)) for path in installed())
+
+
+@lru_cache(maxsize=32)
+def _digest(file: tuple[Path, int, int]) -> str:
+    """Return the hash of a file; its size and time are given so that one which changed is read again."""
+    return hashlib.sha256(file[0].read_bytes()).hexdigest()[:16]
 
 
 def load_banks(paths: Iterable[Path] = ()) -> tuple[Bank, ...]:
@@ -165,9 +181,10 @@ def from_lnw(folder: Path) -> Bank:
     """Return the templates of SNID's ``.lnw`` files: flattened, with the continuum of each epoch from its knots.
 
     The first line gives the number of epochs and of bins, the range, knots, name, dm15, type and subtype, the numbers
-    of type and subtype; then come the knots (count and mean log10 flux of each epoch, then knot by knot their bin and
-    log10 flux for every epoch), the ages, and bin by bin the wavelength and the flux of every epoch (Blondin & Tonry
-    2007 and the ``templates`` page of SNID 5.0). Raises `UnreadableFileError`.
+    of type and subtype; then come the knots (count and mean log10 flux of each epoch, then knot by knot log10 of their
+    bin and log10 flux less the mean, for every epoch), the ages behind a flag that is 0 where they count from maximum
+    light, and bin by bin the wavelength and the flux of every epoch (Blondin & Tonry 2007, the ``templates`` page of
+    SNID 5.0, and its files). Raises `UnreadableFileError`.
     """
     rows = []
     for path in sorted(folder.glob("*.lnw")):
@@ -183,9 +200,12 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
     head = lines[0].split()
     epochs, bins, knots = int(head[0]), int(head[1]), int(head[4])
     name, subtype = head[5], head[7]
+    type_ = SNID_TYPES.get(head[8] if len(head) > 8 else "", subtype.split("-")[0])
     counts = np.array(lines[1].split(), dtype=float).reshape(epochs, 2)
     knot = np.array([line.split() for line in lines[2 : 2 + knots]], dtype=float)[:, 1:].reshape(knots, epochs, 2)
-    ages = np.array(lines[2 + knots].split(), dtype=float)
+    flag, *ages = (float(word) for word in lines[2 + knots].split())
+    if len(ages) != epochs:
+        raise ValueError(f"{len(ages)} ages of {epochs} epochs")
     table = np.array([line.split() for line in lines[3 + knots : 3 + knots + bins]], dtype=float)
     centres, low = table[:, 0], float(head[2])
     own = np.log(centres / low) / np.log(float(head[3]) / low) * bins
@@ -194,9 +214,9 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
     for epoch in range(epochs):
         flat = np.interp(index, own, table[:, epoch + 1], left=0.0, right=0.0)
         used = knot[: int(counts[epoch, 0]), epoch]
-        level = np.interp(index, used[:, 0], used[:, 1] + counts[epoch, 1])
-        age = ages[-epochs + epoch]
-        about = {"type": subtype.split("-")[0], "subtype": subtype}
+        level = np.interp(index, 10.0 ** used[:, 0], used[:, 1] + counts[epoch, 1])
+        age = ages[epoch] if flag == 0 else np.nan
+        about = {"type": type_, "subtype": subtype}
         rows.append(_row(name, about, {"age": age}, flat, f"SNID {path.name}") | {"level": level})
     return rows
 

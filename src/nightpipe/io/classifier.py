@@ -157,5 +157,11 @@ def snid_keywords(found: Classification) -> Header:
     return keys
 
 
+def text_keywords(found: Classification) -> Header:
+    """Return `snid_keywords` for the header of a text spectrum, where SEDM writes the type under a longer name too."""
+    keys = snid_keywords(found)
+    return {"SNIDMATCHTYPE": keys["SNIDTYPE"]} | keys
+
+
 def _number(value: float) -> float | str:
     return round(value, 5) if math.isfinite(value) else "NaN"

@@ -30,6 +30,17 @@ def write_ascii(path: str | Path, spectrum: Spectrum) -> None:
         stream.write(text.encode("ascii"))
 
 
+def write_keys(path: Path, keys: Header) -> None:
+    """Put keys into the header of a text spectrum, in place of those of the same name; the spectrum stays as it is."""
+    lines = path.read_text(encoding="ascii").splitlines()
+    names = tuple(f"# {name}:" for name in keys)
+    kept = [line for line in lines if not line.startswith(names)]
+    place = next((n for n, line in enumerate(kept) if line.startswith("# COLUMNS:") or not line.startswith("#")), 0)
+    own = [str(plain(f"# {name}: {value}")) for name, value in keys.items()]
+    with written(path, durable=True) as stream:
+        stream.write("".join(f"{line}\n" for line in [*kept[:place], *own, *kept[place:]]).encode("ascii"))
+
+
 def kept(spectrum: Spectrum) -> NDArray[np.bool_]:
     """Return which bins are worth publishing."""
     calibrated = (spectrum.mask & np.uint32(Flag.NO_FLUX)) == 0

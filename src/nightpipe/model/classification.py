@@ -19,7 +19,8 @@ class Observed:
     """A spectrum to be classified, from wherever it came.
 
     `wave` (n,) Angstrom in air as the templates', increasing; `flux`, `var` (n,) in any unit; `good` (n,). `measured`:
-    the variance was given with it. `resolution` is the resolving power, 0 where unknown.
+    the variance was given with it. `resolution` is the resolving power, 0 where unknown. `object` tells several in one
+    slit apart.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Observed:
     resolution: float = 0.0
     header: Header = field(default_factory=dict)
     caveats: tuple[Caveat, ...] = ()
+    object: str = ""
 
 
 def observed(spectrum: Spectrum) -> Observed:
@@ -49,6 +51,7 @@ def observed(spectrum: Spectrum) -> Observed:
         usable,
         resolution=resolution,
         caveats=spectrum.caveats,
+        object=spectrum.name,
     )
 
 
@@ -171,6 +174,7 @@ class Classification:
     level: FloatArray
     bank: str
     caveats: tuple[Caveat, ...] = ()
+    object: str = ""
 
     @property
     def probability(self) -> float:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from nightpipe.base.errors import DataError
+from nightpipe.base.log import logger
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io import banks
 from nightpipe.io.classifier import ranker
-from nightpipe.io.download import local
 from nightpipe.model.classification import observed
 from nightpipe.model.spectrum import Spectrum
+from nightpipe.model.templates import joined
 from nightpipe.steps.post.classify import Classify
 from nightpipe.steps.post.evidence import ReadyBank, ready
 
@@ -36,13 +37,14 @@ def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
             run.caveat("classify.faint", f"{spectrum.name}: a signal to noise of {snr:.1f} is too little to classify")
             continue
         try:
-            found.append(run(Classify, spectrum=observed(spectrum), bank=_bank(), ranker=ranker()))
+            found.append(run(Classify, spectrum=observed(spectrum), bank=_bank(banks.content()), ranker=ranker()))
         except DataError as error:  # too short, or no flux above zero: that is an answer, not a failure of the night
             run.caveat("classify.impossible", f"{spectrum.name}: {error}")
     return {"classifications": tuple(found)}
 
 
-@cache
-def _bank() -> ReadyBank:
-    """Return the published bank, made ready once in a process; its content enters the recipe's key."""
-    return ready(banks.read_bank(local(banks.SET) / "bank.npb"))
+@lru_cache(maxsize=1)
+def _bank(content: str) -> ReadyBank:
+    """Return all installed banks, made ready once in a process and again when their `content` has changed."""
+    logger("classify").debug("templates of content %s are made ready", content)
+    return ready(joined(banks.load_banks()))

@@ -11,8 +11,7 @@ from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef
-from nightpipe.io.banks import SET as TEMPLATES
-from nightpipe.io.download import present
+from nightpipe.io.banks import installed
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.names import filed, folder_of, label_of, published
 from nightpipe.recipes.planimaging import plan_images
@@ -343,7 +342,7 @@ def _classified(
             final[id(node)] = node, members[0]
     if not final or builder.quick:
         return
-    if not present(TEMPLATES):
+    if not installed():
         builder.note("no bank of templates, so nothing is classified: `nightpipe data get templates` brings one")
         return
     for node, exposure in final.values():

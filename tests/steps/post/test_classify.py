@@ -15,7 +15,8 @@ from nightpipe.cli.main import app
 from nightpipe.io import codec
 from nightpipe.io.anyspectrum import made
 from nightpipe.io.banks import write_bank
-from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output
+from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output, text_keywords
+from nightpipe.io.text import write_keys
 from nightpipe.maths.logflux import BINS
 from nightpipe.model.classification import Classification, TemplateMatch
 from nightpipe.model.templates import TYPES
@@ -184,3 +185,16 @@ def real_folder():
     if not installed():
         pytest.skip("no bank of templates: nightpipe data get templates")
     return folder
+
+
+def test_keys_in_a_text_spectrum(found, tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("# TARGET: x\n# SNIDTYPE: II\n# COLUMNS: wavelength flux\n4000.0 1.0\n")
+    write_keys(path, text_keywords(found))
+    lines = path.read_text().splitlines()
+    assert lines.count("# SNIDTYPE: Ia") == 1
+    assert "# SNIDMATCHTYPE: Ia" in lines
+    assert not any("II" in line for line in lines if line.startswith("# SNIDTYPE"))
+    assert lines[-2:] == ["# COLUMNS: wavelength flux", "4000.0 1.0"]
+    write_keys(path, text_keywords(found))
+    assert path.read_text().splitlines() == lines

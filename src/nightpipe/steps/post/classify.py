@@ -127,6 +127,7 @@ class Classify(Step):
             level=evidence.flat.level,
             bank=f"{len(bank.bank)} templates of {len(bank.starts)} objects",
             caveats=(*spectrum.caveats, *caveats),
+            object=spectrum.object,
         )
 
     def _mode(
