@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from nightpipe.api.reduction import Target
+from nightpipe.api.reduction import Target, line_of
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.plan import Plan
 from nightpipe.qc.spectra import snr_median, usable_range
@@ -45,8 +45,8 @@ def nested(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _runs(target: Target, outcomes: Mapping[str, Outcome], plan: Plan) -> list[Outcome]:
     """Return the target's own recipe runs and the calibrations that they use directly."""
-    line = plan.ancestors([target.node]) | set(target.sides)
-    own = [node for node in plan.nodes if node.id in line and node.target == target.name]
+    line = line_of(plan, target.node) | set(target.sides)
+    own = [node for node in plan.nodes if node.id in line]
     shared = {need for node in own for need in node.needs} - {node.id for node in own}
     return [outcomes[node.id] for node in plan.nodes if node in own or (node.id in shared and not node.target)]
 

@@ -163,7 +163,8 @@ def _target(
     sides: tuple[str, ...],
 ) -> Target:
     outcome = outcomes[leaf]
-    line = [node for node in plan.nodes if node.id in plan.ancestors([leaf]) and node.target == outcome.node.target]
+    own = line_of(plan, leaf)
+    line = [node for node in plan.nodes if node.id in own]
     final = [product for node in reversed(line) for product in products.get(node.id, ())]
     final += [product for side in sides for product in products.get(side, ()) if product.stored]
     exposures = dict.fromkeys(node.exposure for node in line if node.exposure)
@@ -179,6 +180,18 @@ def _target(
         node=leaf,
         sides=sides,
     )
+
+
+def line_of(plan: Plan, leaf: str) -> set[str]:
+    """Return a target's own runs: those from which its last one descends through runs of this target alone.
+
+    A sky or a response that other exposures made is none of them, nor what went into it.
+    """
+    target, found = plan.node(leaf).target, {leaf}
+    for node in reversed(plan.nodes):
+        if node.id in found:
+            found |= {need for need in node.needs if plan.node(need).target == target}
+    return found
 
 
 def _placed(caveat: Caveat, own: Iterable[str], plan: Plan, outcomes: Mapping[str, Outcome]) -> Caveat:

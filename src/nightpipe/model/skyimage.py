@@ -14,7 +14,8 @@ class SkyImage:
 
     `data` (ny, nx) and its variance `var`, [electron] for a sky, relative to the sky's level for fringes; `mask`
     uint32 `Flag` bits where it is not known. `level` [electron] is the sky's typical brightness, `method` how it was
-    found (``"background"``, ``"frames"``, ``"fringes"``), `frames` the names of those that went in.
+    found (``"background"``, ``"frames"``, ``"fringes"``), `frames` the names of those that went in, `of` that of the
+    image whose sky it is.
     """
 
     data: Image
@@ -23,4 +24,5 @@ class SkyImage:
     level: float
     method: str
     frames: tuple[str, ...] = ()
+    of: str = ""
     caveats: tuple[Caveat, ...] = ()

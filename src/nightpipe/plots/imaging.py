@@ -153,13 +153,7 @@ def light_curve(curve: LightCurve) -> Figure:
         seen, limit = own & np.isfinite(curve.mag), own & np.isnan(curve.mag) & np.isfinite(curve.limit)
         there = own & np.isfinite(curve.flux)
         for which, marker, face, what in ((~stacked, "o", colour, ""), (stacked, "s", "none", ", stack")):
-            look: dict[str, Any] = {
-                "fmt": marker,
-                "ms": 4 + 2 * bool(what),
-                "color": colour,
-                "mfc": face,
-                "elinewidth": 0.8,
-            }
+            look: dict[str, Any] = {"fmt": marker, "ms": 6 if what else 4, "color": colour, "mfc": face}
             label = f"{name or 'no band'}{what}" if (seen & which).any() else None
             pick = seen & which
             mags.errorbar(t[pick], curve.mag[pick], curve.mag_error[pick], half[pick], label=label, **look)

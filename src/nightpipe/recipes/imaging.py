@@ -15,19 +15,25 @@ from nightpipe.io.states import CATALOGUES
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
 from nightpipe.model.pointing import Place, placed
+from nightpipe.model.skyimage import SkyImage
 from nightpipe.model.sources import Psf, Sources, ZeroPoints
+from nightpipe.model.stack import Stack
 from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import NONE, Alignment, Astrometry, Wcs
 from nightpipe.recipes.detector import PRELUDE, clean
+from nightpipe.recipes.imageskies import SKY_STEPS, skyless
 from nightpipe.steps.detector.flat import FlatField
 from nightpipe.steps.imaging.align import AlignFrames
-from nightpipe.steps.imaging.background import CosmicsImage, SubtractBackground
+from nightpipe.steps.imaging.background import CosmicsImage
 from nightpipe.steps.imaging.detect import Detect
 from nightpipe.steps.imaging.photometry import Photometer
 from nightpipe.steps.imaging.psf import ModelPsf
 from nightpipe.steps.imaging.solve import SolveAstrometry
 from nightpipe.steps.imaging.stack import StackImages
 from nightpipe.steps.imaging.stars import ReferenceStars
+
+FALSE = 0.05
+"""Beyond such a share of false sources a caveat tells."""
 
 
 @recipe(
@@ -36,26 +42,40 @@ from nightpipe.steps.imaging.stars import ReferenceStars
     optional=("bias", "dark", "flat"),
     outputs=("frame",),
     steps=(*PRELUDE, FlatField),
+    version=2,
 )
 def imageprepare(
     run: Run, *, raw: RawFrame, bias: Frame | None, dark: Frame | None, noise: Noise, flat: Frame | None
 ) -> dict[str, Any]:
     """Remove the detector's signature from one image and divide by the flat field."""
     frame = clean(run, raw, bias, dark, noise)
-    return {"frame": frame if flat is None else run(FlatField, frame=frame, flat=flat)}
+    if flat is None:
+        run.caveat("flat.none", "no flat: differences between pixels stay in the image and may look like sources")
+        return {"frame": frame}
+    return {"frame": run(FlatField, frame=frame, flat=flat)}
 
 
 @recipe(
     "measure",
-    inputs=("frame", "companions"),
+    inputs=("frame", "companions", "skies", "fringe"),
     many=("companions",),
+    optional=("skies", "fringe"),
     outputs=("frame", "sources", "place", "psf"),
-    steps=(SubtractBackground, CosmicsImage, Detect, ModelPsf, Photometer),
+    steps=(*SKY_STEPS, CosmicsImage, Detect, ModelPsf, Photometer),
+    version=2,
 )
-def measure(run: Run, *, frame: Frame, companions: tuple[RawFrame, ...]) -> dict[str, Any]:
-    """Subtract the sky of one image, flag cosmic rays where no stack can, measure its sources through its PSF."""
-    frame = run(CosmicsImage, frame=run(SubtractBackground, frame=frame), images=len(companions) + 1)
+def measure(
+    run: Run,
+    *,
+    frame: Frame,
+    companions: tuple[RawFrame, ...],
+    skies: tuple[SkyImage, ...] | None,
+    fringe: SkyImage | None,
+) -> dict[str, Any]:
+    """Subtract fringes and sky of one image, flag cosmic rays where no stack can, measure its sources by its PSF."""
+    frame = run(CosmicsImage, frame=skyless(run, frame, skies, fringe), images=len(companions) + 1)
     sources: Sources = run(Detect, frame=frame)
+    _doubt(run, frame, sources)
     psf = _psf(run, frame, sources)
     if psf is not None:
         sources = run(Photometer, frame=frame, sources=sources, psf=psf)
@@ -69,6 +89,18 @@ def measure(run: Run, *, frame: Frame, companions: tuple[RawFrame, ...]) -> dict
         run.metric("ellipticity", ellipticity)
     slim = frame.but(photon_var=None, flat_var=None, read_var=None)  # a stack of many needs no more than the variance
     return {"frame": slim, "sources": sources, "place": place, "psf": () if psf is None else (psf,)}
+
+
+def _doubt(run: Run, image: Frame | Stack, sources: Sources) -> None:
+    """Tell how many sources of an image without a flat are none: as many as there are holes that look like sources."""
+    if not len(sources) or "flat.none" not in {caveat.code for caveat in image.caveats}:
+        return
+    turned = image.but(data=-image.data) if isinstance(image, Frame) else replace(image, data=-image.data)
+    false = len(run(Detect, label="holes", frame=turned))
+    run.metric("sources_false", false)
+    if false > FALSE * len(sources):
+        text = f"{false} holes look like sources turned over: about as many of the {len(sources)} sources are "
+        run.caveat("detect.false", text + "the detector's pattern")
 
 
 def _psf(run: Run, frame: Frame, sources: Sources) -> Psf | None:
@@ -216,6 +248,7 @@ def _unproven(place: Place) -> Astrometry:
     many=("frames", "places"),
     outputs=("stack", "sources"),
     steps=(StackImages, Detect),
+    version=2,
 )
 def imagestack(
     run: Run, *, frames: tuple[Frame, ...], places: tuple[Place, ...], alignment: Alignment, zeropoints: ZeroPoints
@@ -238,6 +271,7 @@ def imagestack(
     for name, why in stack.left_out:
         run.caveat("stack.left_out", f"{name} was left out: {why}")
     sources = _on_sky(run(Detect, frame=stack), stack.wcs)
+    _doubt(run, stack, sources)
     seeing, ellipticity = _shape_of_stars(sources)
     run.metric("frames_used", len(stack.frames))
     run.metric("frames_left_out", len(frames) - len(stack.frames))

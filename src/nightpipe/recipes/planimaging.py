@@ -12,6 +12,7 @@ from nightpipe.engine.plan import Node, OutputRef
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.names import filed, folder_of
 from nightpipe.recipes.planimagemasters import calibrations
+from nightpipe.recipes.planskies import Skies, plan_skies
 
 OVERLAP = 0.6
 """Images whose centres lie within this share of a field belong to one stack."""
@@ -19,14 +20,22 @@ OVERLAP = 0.6
 
 def plan_images(night: Night, builder: Builder) -> None:
     """Plan every image of the sky: prepared, measured, aligned with the others of its field and filter, stacked."""
+    exposures = night.of(FrameType.IMAGE)
+    prepared = {one.path: _prepared(builder, one) for one in exposures}
+    skies = plan_skies(builder, exposures, prepared)
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
-    for exposure in night.of(FrameType.IMAGE):
+    for exposure in exposures:
         groups[_group(exposure)].append(exposure)
+    measured = {
+        one.path: _measured(builder, one, members, prepared[one.path], skies)
+        for members in groups.values()
+        for one in members
+    }
     made: list[Made] = []
     for members in groups.values():
         fields = _fields(builder, members)
         for number, field in enumerate(fields, start=1):
-            made.append(_field(builder, field, f"_{number}" if len(fields) > 1 else ""))
+            made.append(_field(builder, field, measured, f"_{number}" if len(fields) > 1 else ""))
     _all_bands(builder, made)
 
 
@@ -64,12 +73,12 @@ def _near(builder: Builder, one: Exposure, other: Exposure) -> bool:
     return hypot(east, (one.dec - other.dec) * 60.0) < OVERLAP * min(builder.night.frame(one).detector.field)
 
 
-def _field(builder: Builder, members: list[Exposure], suffix: str) -> Made:
+def _field(builder: Builder, members: list[Exposure], nodes: dict[str, Node], suffix: str) -> Made:
     first = members[0]
     folder = folder_of(first)
     parts = (folder, first.setup.arm, filed(first.setup.filter))
     label = "_".join(part for part in parts if part) + _binned(first) + suffix
-    measured = [_measured(builder, one, members) for one in members]
+    measured = [nodes[one.path] for one in members]
     places = [node["place"] for node in measured]
     found = {"sources": [node["sources"] for node in measured], "places": places}
     aligned = builder.node("align", inputs=found, target=first.target, label=f"{label}_align")
@@ -134,9 +143,9 @@ def _binned(exposure: Exposure) -> str:
     return "" if (x, y) in ((1, 1), (2, 2)) and exposure.instrument != "arcsat" else f"_{x}x{y}"
 
 
-def _measured(builder: Builder, exposure: Exposure, members: list[Exposure]) -> Node:
+def _prepared(builder: Builder, exposure: Exposure) -> Node:
     own = calibrations(builder, exposure)
-    prepared = builder.node(
+    return builder.node(
         "imageprepare",
         inputs={
             "raw": builder.raw(exposure), "bias": own.bias, "dark": own.dark, "noise": own.noise, "flat": own.flat,
@@ -146,10 +155,19 @@ def _measured(builder: Builder, exposure: Exposure, members: list[Exposure]) -> 
         caveats=own.caveats,
         reasons=own.reasons,
     )  # fmt: skip
+
+
+def _measured(builder: Builder, exposure: Exposure, members: list[Exposure], prepared: Node, skies: Skies) -> Node:
     others = [builder.raw(one) for one in members if one.path != exposure.path]
     return builder.node(
         "measure",
-        inputs={"frame": prepared["frame"], "companions": others[:3]},
+        inputs={
+            "frame": prepared["frame"],
+            "companions": others[:3],
+            "skies": skies.skies.get(exposure.path),
+            "fringe": skies.fringes.get(exposure.path),
+        },
         exposure=exposure,
         target=exposure.target,
+        caveats=skies.caveats.get(exposure.path, ()),
     )

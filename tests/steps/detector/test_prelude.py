@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.frames import clean, detector, exposure, noise, raw
+from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.flags import Flag
@@ -164,3 +165,17 @@ def test_never_unmasks_and_stays_finite(seed, light):
 def test_clean_builder_agrees_with_its_variance():
     frame = clean(np.random.default_rng(6), 100.0, shape=(200, 200))
     assert np.std((frame.data - 100) / np.sqrt(frame.var)) == pytest.approx(1, abs=0.02)
+
+
+def test_without_overscan_and_bias_the_dark_takes_the_pedestal_whatever_its_time():
+    told = (Caveat("overscan.none", "no overscan"),)
+    frame = adu(1500.0, caveats=told)
+    dark = adu(1000.0, 0.25, caveats=told)
+    result = Dark().run(frame, dark)
+    assert np.all(result.data == 500)
+    assert [caveat.code for caveat in result.caveats] == ["overscan.none"]
+    short = Dark().run(frame.but(exposure=exposure(exptime=5.0)), dark)
+    assert np.all(short.data == 500)
+    assert "dark.pedestal" in [caveat.code for caveat in short.caveats]
+    clean_frame = Electrons().run(short, noise(detector()))
+    assert "pedestal.estimated" not in [caveat.code for caveat in clean_frame.caveats]

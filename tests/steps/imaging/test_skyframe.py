@@ -9,6 +9,7 @@ from builders import imagefield as field
 from nightpipe.base.errors import BadFrameError
 from nightpipe.maths.robust import mad_std
 from nightpipe.model.flags import Flag
+from nightpipe.steps.imaging.background import SubtractBackground
 from nightpipe.steps.imaging.fringe import BuildFringe, Defringe
 from nightpipe.steps.imaging.skyframe import BackgroundSky, FramesSky, RemoveSky
 
@@ -147,3 +148,12 @@ def test_frame_without_fringes_is_left_as_it_is():
     np.testing.assert_array_equal(clean.data, blank.data)
     with pytest.raises(BadFrameError, match="frames"):
         BuildFringe().run(frames[:2])
+
+
+def test_each_sky_names_its_image_and_the_level_of_both_skies_is_kept():
+    frames, truth, _ = night(count=3)
+    skies = FramesSky().run(frames)
+    assert [sky.of for sky in skies] == ["s0", "s1", "s2"]
+    assert all(len(sky.frames) == 2 for sky in skies)
+    clean = SubtractBackground().run(RemoveSky().run(frames[0], skies[0]))
+    assert clean.header["NPSKY"] == pytest.approx(np.median(truth[0]), rel=0.01)

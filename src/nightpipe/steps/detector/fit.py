@@ -21,3 +21,9 @@ def same_shape(frame: Frame, other: Frame, what: str, *, units: bool = True) -> 
 def name_of(frame: Frame) -> str:
     """Return what people call the frame."""
     return frame.exposure.name if frame.exposure is not None else "the frame"
+
+
+def keeps_pedestal(frame: Frame) -> bool:
+    """Tell whether nothing took the pedestal off a frame: neither overscan, nor bias, nor a dark that held it."""
+    taken = "NPBIAS" in frame.header or any(key.startswith("NPPED") for key in frame.header)
+    return not taken and "overscan.none" in {caveat.code for caveat in frame.caveats}

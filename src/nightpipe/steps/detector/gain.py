@@ -14,7 +14,7 @@ from nightpipe.maths.noise import expected_signal
 from nightpipe.model.detector import Noise
 from nightpipe.model.exposure import Header
 from nightpipe.model.frame import Frame
-from nightpipe.steps.detector.fit import name_of
+from nightpipe.steps.detector.fit import keeps_pedestal, name_of
 
 
 class Electrons(Step):
@@ -72,8 +72,7 @@ def _per_pixel(frame: Frame, values: tuple[float, ...], noise: Noise) -> NDArray
 
 def _without_pedestal(frame: Frame, percentile: float) -> Frame:
     """Return the frame; where neither overscan nor bias took the pedestal away, minus that of its darkest blocks."""
-    overscan = any(key.startswith("NPPED") for key in frame.header)
-    if overscan or "NPBIAS" in frame.header or "overscan.none" not in {caveat.code for caveat in frame.caveats}:
+    if not keeps_pedestal(frame):
         return frame
     level = darkest_level(frame.data, percentile)
     text = f"no overscan and no bias: a pedestal of {level:.1f} adu was taken from the darkest part of the frame"

@@ -24,19 +24,20 @@ class SubtractBackground(Step):
     clip: float = parameter(2.0, "blocks brighter than the rest by this hold objects", unit="sigma", gt=0.5)
 
     def run(self, frame: Frame) -> Frame:
-        """Return the frame without its sky [electron]; ``NPSKY`` in the header is the level that was taken away.
+        """Return the frame without its sky [electron]; ``NPSKY`` in the header is the level that was taken away,
+        with what was taken before.
 
         Blocks with stars and galaxies are found by their medians and left out; a plane cannot follow what is left of
         them, unlike a mesh. The variance stays: it is that of the photons that came.
         """
         places, levels = self._blocks(frame)
         if not len(levels) or self.method == "none":
-            return frame.but(header=frame.header | {"NPSKY": 0.0})
+            return frame.but(header=frame.header | {"NPSKY": _before(frame)})
         terms = places if self.method == "plane" and len(levels) >= 9 else places[:, :1]
         fitted = self._fit(terms, levels)
         sky = self._surface(frame.shape, fitted)
-        level = float(np.median(sky))
-        return frame.but(data=(frame.data - sky).astype(np.float32), header=frame.header | {"NPSKY": round(level, 4)})
+        level = round(float(np.median(sky)) + _before(frame), 4)
+        return frame.but(data=(frame.data - sky).astype(np.float32), header=frame.header | {"NPSKY": level})
 
     def _blocks(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Return (1, x, y) of the middles of blocks, x and y from -1 to 1, and the levels of their sky."""
@@ -70,6 +71,11 @@ class SubtractBackground(Step):
             return np.asarray(fitted[0])
         x, y = (np.linspace(-1, 1, n) for n in (shape[1], shape[0]))
         return np.asarray(fitted[0] + fitted[1] * x[None, :] + fitted[2] * y[:, None])
+
+
+def _before(frame: Frame) -> float:
+    """Return the level of the sky [electron] that was taken off before."""
+    return float(frame.header.get("NPSKY", 0.0))
 
 
 class CosmicsImage(Step):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ FloatArray = NDArray[np.float64]
 class BuildFringe(Step):
     """Combine frames of different fields, each less its smooth sky and over its level, into the pattern of fringes."""
 
+    among: Literal["none", "night"] = parameter(
+        "none", "whose images tell the fringes: all of the night through its filter; none: fringes are left in"
+    )
     box: int = parameter(96, "mesh of the smooth sky: wider than the fringes", unit="pixel", ge=16)
     threshold: float = parameter(3.0, "objects are what exceeds so much in the smoothed image", unit="sigma", gt=0)
     grow: float = parameter(5.0, "widen objects by this", unit="pixel", ge=0)

@@ -43,12 +43,17 @@ class BackgroundSky(Step):
         data, rms = background(frame.data, hidden, self.box)
         var = np.full(frame.shape, np.pi / 2 * rms**2 / self.box**2, np.float32)
         level = float(np.median(data))
-        return SkyImage(data, var, np.zeros(frame.shape, np.uint32), level, "background", (name_of(frame),), told)
+        name, known = name_of(frame), np.zeros(frame.shape, np.uint32)
+        return SkyImage(data, var, known, level, "background", (name,), name, told)
 
 
 class FramesSky(Step):
     """Take the sky of each image from the others of its field or night: objects masked in two passes."""
 
+    version = 2
+    among: Literal["none", "target", "night"] = parameter(
+        "none", "whose images tell the sky: of its target, or all through its filter; none: each its own smooth sky"
+    )
     window: int = parameter(0, "frames before and after in time that make a frame's sky; 0: all others", ge=0)
     own: bool = parameter(False, "let a frame take part in its own sky")
     least: int = parameter(3, "fewest frames for a sky", ge=2)
@@ -99,7 +104,7 @@ class FramesSky(Step):
         times = np.array([frame.exposure.mjd if frame.exposure else 0.0 for frame in frames])
         order = [int(j) for j in np.argsort(np.abs(times - times[k]), kind="stable") if j != k]
         chosen = order[: 2 * self.window] if self.window else order
-        return sorted([*chosen, k]) if self.own or len(chosen) < self.least else sorted(chosen)
+        return sorted([*chosen, k]) if self.own or len(chosen) < self.least - 1 else sorted(chosen)
 
     def _sky(self, k: int, frames: Sequence[Frame], masks: Sequence[Bools], levels: Sequence[float]) -> SkyImage:
         use = self._others(k, frames)
@@ -116,7 +121,7 @@ class FramesSky(Step):
         data = np.where(unknown, filled, made.value).astype(np.float32)
         told = _told(unknown, name_of(frames[k]))
         names = tuple(name_of(frames[j]) for j in use)
-        return SkyImage(data, np.square(made.error), bits, levels[k], "frames", names, told)
+        return SkyImage(data, np.square(made.error), bits, levels[k], "frames", names, name_of(frames[k]), told)
 
     def _settled(self, sky: SkyImage, frame: Frame, mask: Bools) -> SkyImage:
         """Return the sky shifted so that the frame's own blank pixels have none left."""
