@@ -21,18 +21,19 @@ def run(table_class, *, small):
     size, count = (800, 15) if small else (1848, 40)
     table = table_class(f"difference of {size} x {size}: kernel, significance, candidates; {count} transients")
     for seed in SEEDS[: 1 if small else 2]:
-        new, reference, sources, x, y = _scene(seed, size, count)
+        new, reference, sources, x, y = scene(seed, size, count)
 
         def ours(new=new, reference=reference, sources=sources):
             return FindTransients().run(Subtract().run(new, reference, sources))
 
         found = table.time(f"nightpipe, seed {seed}", ours, repeat=1)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        table.note(f"{_score(found, x, y)}, peak memory {memory:.2f} GB")
+        table.note(f"{_told(found, x, y)}, peak memory {memory:.2f} GB")
     table.show()
 
 
-def _scene(seed, size, count):
+def scene(seed, size, count):
+    """Return a new stack and a reference of one field, the sources of the new one, and where the transients are."""
     from builders import imagefield as field
     from nightpipe.steps.imaging.detect import Detect
     from nightpipe.steps.imaging.grid import Grid
@@ -69,10 +70,16 @@ def _places(rng, where, stars, hosts, count):
     return x[calm] + rng.normal(0, 3, count), y[calm] + rng.normal(0, 3, count)
 
 
-def _score(found, x, y):
+def score(found, x, y):
+    """Return how many transients are seen above S/N 6, called real, and how many of those called real are none."""
     apart = np.hypot(found.x[:, None] - x, found.y[:, None] - y)
     real = found.quality == 0
     seen = ((apart < 3) & (found.columns["significance"] > 6)[:, None]).any(axis=0)
     taken = ((apart < 3) & real[:, None]).any(axis=0)
-    false = int((real & (apart.min(axis=1) > 4)).sum())
-    return f"{seen.sum()} of {len(x)} above S/N 6, {taken.sum()} called real, {false} false, {(~real).sum()} bogus"
+    return int(seen.sum()), int(taken.sum()), int((real & (apart.min(axis=1) > 4)).sum())
+
+
+def _told(found, x, y):
+    seen, taken, false = score(found, x, y)
+    bogus = int((found.quality != 0).sum())
+    return f"{seen} of {len(x)} above S/N 6, {taken} called real, {false} false, {bogus} bogus"

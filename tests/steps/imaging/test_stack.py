@@ -176,6 +176,7 @@ def test_sums_in_apertures_scatter_as_the_stated_covariance_says(turn, distortio
     for radius, found in pulls.items():
         every = np.array(found)
         off = bounds(len(every))
+        print(told(f"{radius} pixel", every))
         assert abs(every.mean()) < off[0], told(f"{radius} pixel", every)
         assert abs(every.std() - 1) < max(off[1], 0.05), told(f"{radius} pixel", every)
         assert len(every) > 1500

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from builders import imagefield as field
+from builders.benches import benchmark
 from nightpipe.base.errors import NoSolutionError
 from nightpipe.maths.kernelfit import gaussian_basis
 from nightpipe.plots.stack import triplets
@@ -109,3 +110,37 @@ def test_only_the_first_function_of_the_basis_carries_flux():
     basis = gaussian_basis(8, (0.7, 1.5, 3.0), (4, 3, 2))
     assert len(basis) == 15 + 10 + 6
     np.testing.assert_allclose(basis.sum(axis=(1, 2)), [1, *np.zeros(30)], atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 13, 14, 15, 22, 24])
+def test_forty_transients_on_galaxies_are_called_real(seed):
+    """The benchmark's scene: stars that saturate, hosts, cosmic rays in both images, r from 19.5 to 22.5."""
+    bench = benchmark("subtracting")
+    new, reference, sources, x, y = bench.scene(seed, 1848, 40)
+    seen, real, false = bench.score(FindTransients().run(Subtract().run(new, reference, sources)), x, y)
+    assert seen == 40
+    assert real == 40
+    assert false <= 2
+
+
+def test_a_source_on_the_slope_of_a_bright_host_is_where_it_is():
+    """What is left of the host counts as noise and draws the significance outwards, but not the place."""
+    rng = np.random.default_rng(8)
+    place = field.wcs(SHAPE)
+    stars = field.light(rng, 120, place, SHAPE, low=40, high=5000, margin=6)
+    host = field.Light(*place.to_sky(np.array([200.0]), np.array([210.0])), np.array([6000.0]), np.array([0.5]))
+    x, y = np.array([203.4]), np.array([212.0])
+    new = field.Light(*place.to_sky(x, y), np.array([2000.0]))
+
+    def seen(lights, name):
+        light = sum(field.expected(SHAPE, place, part, fwhm=3.6, exptime=200) for part in lights)
+        frame = field.observed(rng, light, sky=1000, exptime=200, name=name)
+        return StackImages(extent="first", turned=True).run([frame], [field.astrometry(place)], [field.zeropoint(ZP)])
+
+    fresh, old = seen((stars, host, new), "new"), seen((stars, host), "old")
+    gx, gy = fresh.wcs.to_pixel(new.ra, new.dec)
+    found = FindTransients().run(Subtract(floor=0.02).run(fresh, old, Detect().run(fresh)))
+    near = np.hypot(found.x - gx, found.y - gy).argmin()
+    assert np.hypot(found.x[near] - gx[0], found.y[near] - gy[0]) < 0.5
+    assert found.quality[near] == 0

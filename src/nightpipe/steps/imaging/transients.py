@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,6 +19,8 @@ SHAPE, DIPOLE, MASKED, SATURATED, SHARP = 1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 <<
 """The bits of `Sources.quality` that make a candidate bogus."""
 
 
+TRIMMED = 0.9
+"""The worst tenth of the pixels is left out of chi2: a neighbour's residue at the edge makes no source bogus."""
 BROAD = 0.6
 """Less of the PSF's light than this in the centre: a smear, not a point."""
 
@@ -24,12 +28,14 @@ BROAD = 0.6
 class FindTransients(Step):
     """Find sources that appeared (or faded) in a difference, and tell real ones from residues."""
 
+    version: ClassVar[int] = 2
+
     threshold: float = parameter(6.0, "least significance", unit="sigma", gt=1)
     faded: bool = parameter(False, "also what is fainter than in the reference")
     chi2: float = parameter(2.5, "largest reduced chi2 of the PSF on a candidate", gt=0)
     mismatch: float = parameter(0.12, "share of the peak by which PSF and candidate may differ beyond the noise", ge=0)
     dipole: float = parameter(0.5, "largest opposite peak nearby, as a share of the candidate's", gt=0)
-    masked: float = parameter(0.1, "largest share of bad pixels within a FWHM", ge=0, le=1)
+    masked: float = parameter(0.25, "largest share of the PSF's light that falls on bad pixels", ge=0, le=1)
     bright: float = parameter(3.0, "FWHM around saturated pixels in which nothing is believed", unit="FWHM", ge=0)
 
     def run(self, difference: Difference) -> Sources:
@@ -49,15 +55,19 @@ class FindTransients(Step):
         y, x = y[order], x[order]
         saturated = (difference.mask & np.uint32(Flag.SATURATED)) != 0
         far = ndimage.distance_transform_edt(~saturated) if saturated.any() else np.full(score.shape, np.inf)
-        rows = [self._judged(difference, int(j), int(i), float(far[j, i])) for j, i in zip(y, x, strict=True)]
+        peaks: dict[tuple[int, int], float] = {}
+        for j, i in zip(y, x, strict=True):
+            place = _climbed(difference.flux, int(j), int(i), int(np.ceil(difference.fwhm / 2)))
+            peaks.setdefault(place, abs(float(difference.significance[j, i])))
+        rows = [self._judged(difference, *place, value, float(far[place])) for place, value in peaks.items()]
         return _sources(difference, rows)
 
-    def _judged(self, difference: Difference, j: int, i: int, far: float) -> dict[str, float]:
-        """Return what is known of the candidate at a pixel."""
-        dy, dx = _peak(difference.significance, j, i)
+    def _judged(self, difference: Difference, j: int, i: int, value: float, far: float) -> dict[str, float]:
+        """Return what is known of the candidate at a pixel whose significance is `value`."""
+        dy, dx = _peak(difference.flux, j, i)
         flux = float(difference.flux[j, i])
         chi2, sharp, share = _shape(difference, j, i, dy, dx, flux, self.mismatch)
-        opposite = _opposite(difference, j, i)
+        opposite = _opposite(difference, j, i, value * float(np.sign(flux)))
         bits = (
             SHAPE * (chi2 > self.chi2 or sharp < BROAD)
             | DIPOLE * (opposite > self.dipole)
@@ -66,13 +76,29 @@ class FindTransients(Step):
         bits |= SATURATED * (far < self.bright * difference.fwhm) | SHARP * (sharp > 1.5)
         limits = (self.chi2 / max(chi2, 1e-6), self.dipole / max(opposite, 1e-6), 1.5 / max(sharp, 1e-6))
         odds = min(limits)
-        value = abs(float(difference.significance[j, i]))
         return {
             "x": i + dx, "y": j + dy, "flux": flux, "error": abs(flux) / value, "significance": value * np.sign(flux),
             "chi2": chi2, "sharpness": sharp, "dipole": opposite, "bits": float(bits), "score": odds / (1 + odds),
-            "host": float(difference.reference[j, i] / max(abs(float(difference.data[j, i])), 1e-30)),
+            "host": float(difference.reference[j, i] / abs(float(difference.data[j, i]) or np.nan)),
             "mask": float(difference.mask[j, i]),
         }  # fmt: skip
+
+
+def _climbed(flux: NDArray[np.float32], j: int, i: int, most: int) -> tuple[int, int]:
+    """Return the peak of the light next to a peak of the significance, at most `most` steps away.
+
+    What the subtraction leaves of a host counts as noise, so that on its slope the significance has its peak farther
+    out than the source.
+    """
+    sign = 1.0 if flux[j, i] >= 0 else -1.0
+    for _ in range(most):
+        rows, columns = slice(max(j - 1, 0), j + 2), slice(max(i - 1, 0), i + 2)
+        v, u = divmod(int(np.argmax(sign * flux[rows, columns])), len(range(*columns.indices(flux.shape[1]))))
+        step = rows.start + v, columns.start + u
+        if step == (j, i):
+            break
+        j, i = step
+    return j, i
 
 
 def _peak(image: NDArray[np.float32], j: int, i: int) -> tuple[float, float]:
@@ -89,7 +115,7 @@ def _peak(image: NDArray[np.float32], j: int, i: int) -> tuple[float, float]:
 def _shape(
     difference: Difference, j: int, i: int, dy: float, dx: float, flux: float, mismatch: float
 ) -> tuple[float, float, float]:
-    """Return chi2 of the PSF within a FWHM, sharpness, and the share of bad pixels there."""
+    """Return chi2 of the PSF within a FWHM, sharpness, and the share of the PSF's light on bad pixels."""
     half = difference.psf.shape[0] // 2
     reach = min(max(round(1.2 * float(difference.fwhm)), 2), half)
     ny, nx = difference.data.shape
@@ -111,20 +137,20 @@ def _shape(
         return np.inf, np.inf, 1.0
     middle = flux * core
     sky = float(np.median((data - middle)[use]))  # a host's light that the kernel did not match
-    chi2 = float(np.mean((np.square(data - middle - sky) / (var + slack))[use]))
+    squares = np.sort((np.square(data - middle - sky) / (var + slack))[use])
+    chi2 = float(squares[: int(np.ceil(TRIMMED * squares.size))].mean())
     box = (slice(reach - 1, reach + 2),) * 2
     expected = float(middle[box].sum())
     sharp = float(data[box].sum() / expected) if expected else np.inf
     peak = float(data[reach, reach] / middle[reach, reach]) if middle[reach, reach] else np.inf
-    within = np.hypot(t[:, None], t) <= difference.fwhm
-    return chi2, max(sharp, peak / 1.2), float((bad & within).sum() / within.sum())
+    share = float((bad * np.maximum(core, 0)).sum() / np.maximum(core, 0).sum())
+    return chi2, max(sharp, peak / 1.2), share
 
 
-def _opposite(difference: Difference, j: int, i: int) -> float:
+def _opposite(difference: Difference, j: int, i: int, here: float) -> float:
     """Return the largest peak of the other sign within 1.2 FWHM, as a share of this one."""
     reach = int(np.ceil(1.2 * difference.fwhm))
     cut = (slice(max(j - reach, 0), j + reach + 1), slice(max(i - reach, 0), i + reach + 1))
-    here = float(difference.significance[j, i])
     return max(float((-np.sign(here) * difference.significance[cut]).max()), 0.0) / abs(here)
 
 
