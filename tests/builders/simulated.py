@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from nightpipe.maths.lines import full_width
 from nightpipe.maths.poly import Poly1, fit2
 from nightpipe.model.detector import Noise
 from nightpipe.model.exposure import Exposure, FrameType, Setup
@@ -80,7 +81,7 @@ class Scene:
         )  # fmt: skip
 
     def solution(self) -> WaveSolution:
-        """Return the true wavelengths as a solution, to better than a thousandth of a pixel."""
+        """Return the true wavelengths and line shape as a solution, to better than a thousandth of a pixel."""
         geometry = self.light.geometry
         ny, nx = geometry.shape
         x, y = np.meshgrid(np.linspace(0, nx - 1, 60), np.linspace(0, ny - 1, 15))
@@ -88,11 +89,11 @@ class Scene:
         poly = fit2(x.ravel(), y.ravel(), wave.ravel(), (6, 3), domain_x=(0.0, nx - 1.0), domain_y=(0.0, ny - 1.0))
         empty = np.zeros(0)
         table = LineTable(empty, empty, empty, (), empty, empty.astype(bool), empty)
-        width = self.shot.slit * geometry.across
-        fwhm = 2.3548 * np.sqrt(width**2 / 12 + geometry.sigma_x**2 + 1 / 12)
+        box = max(self.shot.slit * geometry.across, 1.0)
+        fwhm = float(full_width(np.sqrt(geometry.sigma_x**2 + 1 / 12), box)[0])
         return WaveSolution(
             poly, (ny, nx), table, Poly1(np.array([fwhm]), (0.0, nx - 1.0)), ny / 2, 6, 10, 0.0, 0.0, 0.0,
-            (float(wave.min()), float(wave.max())), 1.0, (), "truth",
+            (float(wave.min()), float(wave.max())), 1.0, (), "truth", box=box,
         )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_light_is_found_where_the_warp_says():
 
 def test_no_more_complex_than_needed():
     _, _, found = solved(shift=lambda x, y: np.full_like(x, 0.4))
-    assert found.warp.shift.coef.size <= 2
+    assert np.abs(found.warp.shift.coef.ravel()[2:]).max() < 0.01
     assert abs(found.warp.shift.coef[0, 0] - 0.4) < 0.05
 
 

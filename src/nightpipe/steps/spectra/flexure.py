@@ -31,7 +31,7 @@ class Flexure(Step):
     Where the sky's lines are wider or narrower than the arc's, the slit was another one: the scale takes their width.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     bin_rows: int = parameter(40, "rows of one bin along the slit, objects left out", unit="pixel", ge=3)
     order_x: int = parameter(1, "highest order of the shift along the dispersion", ge=0, le=2)
     order_y: int = parameter(2, "highest order of the shift along the slit", ge=0, le=4)
@@ -40,7 +40,9 @@ class Flexure(Step):
     max_doubt: float = parameter(
         0.15, "blends whose centre is less certain than this are not used, nor is a fit", unit="pixel", gt=0
     )
-    floor: float = parameter(0.01, "error that no measured shift goes below", unit="pixel", ge=0)
+    stretch: float = parameter(
+        0.02, "what the ends of the dispersion usually move against the middle", unit="pixel", gt=0
+    )
     withhold: tuple[float, ...] = parameter(
         (), "sky lines (vacuum) kept out of the fit and recorded beside it", unit="Angstrom"
     )
@@ -62,7 +64,8 @@ class Flexure(Step):
         if not _enough(points):
             return _none(wave, "no night-sky line is bright enough")
         ny, nx = frame.shape
-        field = fit_field(points, (0.0, nx - 1.0), (0.0, ny - 1.0), (self.order_x, self.order_y), self.floor)
+        orders, stretch = (self.order_x, self.order_y), self._stretch(wave)
+        field = fit_field(points, (0.0, nx - 1.0), (0.0, ny - 1.0), orders, stretch)
         if abs(field.shift.coef[0, 0]) > self.max_shift:
             return _none(wave, f"a shift of {field.shift.coef[0, 0]:.1f} pixel is not credible")
         sure = float(np.squeeze(field.shift.sigma((nx - 1) / 2.0, (ny - 1) / 2.0)))
@@ -71,6 +74,11 @@ class Flexure(Step):
         used = tuple(sorted({float(w) for w in scene.labels(found, points)}))
         withheld = scene.withheld(blocks, start, self.withhold, field) if self.withhold else None
         return wave.warped(Warp(field.shift, used, field.chi2_dof, withheld))
+
+    def _stretch(self, wave: WaveSolution) -> float:
+        """Return the usual stretch [pixel]: a scale without an arc may be out by as much as it is shifted."""
+        nominal = "wave.nominal" in {caveat.code for caveat in wave.caveats}
+        return self.max_shift if nominal else self.stretch
 
 
 def empty_rows(frame: Frame, low: int, high: int) -> NDArray[np.bool_]:
@@ -108,10 +116,14 @@ class _Scene:
         width = self.wave.fwhm(np.array([0.0, n - 1.0]))
         return shape_between(float(width[0]), float(width[1]), self.wave.box, n)
 
-    def template(self, y: float) -> Template:
-        """Return the sky lines where the unwarped scale puts them on row `y`."""
+    def template(self, y: float, rows: float = 0.0) -> Template:
+        """Return the sky lines where the unwarped scale puts them on the mean of `rows` rows about `y`.
+
+        Curved lines lie elsewhere on the mean of the rows than on the mean row: two rows stand for all (Gauss's rule).
+        """
         x = np.arange(self.frame.shape[1], dtype=np.float64)
-        scale = self.wave.poly(x, y)
+        beside = 0.5 * rows / np.sqrt(3.0)
+        scale = 0.5 * (self.wave.poly(x, y - beside) + self.wave.poly(x, y + beside))
         place = np.interp(self.lines.wave, scale, x, left=-1e6, right=1e6)
         return Template(self.lines.wave, self.lines.intensity, place, self.shape)
 
@@ -164,7 +176,7 @@ class _Scene:
         if typical is None:
             return []
         row, y = typical
-        template = self.template(y)
+        template = self.template(y, block[1] - block[0])
         wanted = windows(template, len(row.flux))
         return [
             Measurement(window, 0.5 * (window.low + window.high - 1) + one.shift, y, one)
@@ -196,7 +208,7 @@ class _Scene:
             if typical is None:
                 continue
             row, y = typical
-            template = self.template(y)
+            template = self.template(y, block[1] - block[0])
             for line in wanted:
                 window = about(template, line, len(row.flux))
                 one = self._fits(row, template, [window], start)[0] if window is not None else None
