@@ -40,7 +40,9 @@ def test_an_error_that_noise_does_not_know_is_learned():
 
 
 def test_doubts_that_are_too_large_are_cut_down():
-    seen = [points(np.random.default_rng(seed), lambda x, y: 0.3 + 0 * x * y, lines=30, doubt=0.0) for seed in range(20)]
+    seen = [
+        points(np.random.default_rng(seed), lambda x, y: 0.3 + 0 * x * y, lines=30, doubt=0.0) for seed in range(20)
+    ]
     doubted = [Points(one.x, one.y, one.shift, one.error, one.line, np.full(30, 0.1)) for one in seen]
     sigma = [float(fit_field(one, *DOMAINS, (1, 2)).shift.sigma(500.0, 100.0)[0]) for one in doubted]
     assert np.median(sigma) < 0.3 * 0.1 / np.sqrt(30)

@@ -16,6 +16,10 @@ from nightpipe.maths.lines import LineShape
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+SOFT = 2.0
+"""A line so many scatters off its place counts half."""
+GROUP = 5
+"""So many neighbouring lines may err together: a lamp's blends have the same unknown strengths in common."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,8 @@ def _solved(groups: list[Group], fitted: Fitted, match: Match, shape: LineShape,
     good &= np.abs(match.pixel(wave) - fitted.x) < shape.fwhm_at(fitted.x)
     reach = 0.5 * shape.fwhm_at(fitted.x)
     order, used, table = best_order(fitted.x, wave, sigma, dispersion, match.n, good, limits, reach)
-    coef, cov, residual, left_out = _fit(fitted.x, wave, sigma, dispersion, match.n, order, used)
+    *_, left_out = _fit(fitted.x, wave, sigma, dispersion, match.n, order, used)
+    coef, cov, residual = _robust(fitted.x, wave, sigma, dispersion, match.n, order, used)
     return Scale(
         coef=coef,
         cov=cov,
@@ -253,3 +258,53 @@ def _fit(
     spread = spread if dof >= 5 else max(spread, 1.0)
     inverse = np.linalg.inv(r)
     return coef, inverse @ inverse.T * spread, residual, left_out
+
+
+def _robust(
+    x: FloatArray, wave: FloatArray, sigma: FloatArray, dispersion: FloatArray, n: int, order: int, used: Bools
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return coefficients, covariance and residuals of all lines [pixel]; lines that hardly agree hardly count.
+
+    Most lines are good to a tenth of their error, some blends are off by all of it, neighbours together: with weights
+    after Cauchy at `SOFT` of the scatter that is seen, the many good ones rule. The covariance is Huber's for such
+    weights (1981, eq. 7.6.5), times what lines that err together make of it (`_together`). Few lines: a plain fit.
+    """
+    coef, cov, residual, _ = _fit(x, wave, sigma, dispersion, n, order, used)
+    count, terms = int(used.sum()), order + 1
+    if count < terms + 8:
+        return coef, cov, residual
+    basis = chebyshev.chebvander(2.0 * x / (n - 1) - 1.0, order)
+    error = (sigma * dispersion)[used]
+    design, data = basis[used] / error[:, None], wave[used] / error
+    for _ in range(30):
+        rest = data - design @ coef
+        scale = max(1.4826 * float(np.median(np.abs(rest))) * np.sqrt(count / (count - terms)), 0.05)
+        weight = 1.0 / (1.0 + (rest / scale / SOFT) ** 2)
+        root = np.sqrt(weight)
+        coef = np.linalg.lstsq(design * root[:, None], data * root, rcond=None)[0]
+    pull = (data - design @ coef) / scale
+    weight = 1.0 / (1.0 + (pull / SOFT) ** 2)
+    slope = (1.0 - (pull / SOFT) ** 2) * weight**2
+    score, mean = scale * weight * pull, float(np.mean(slope))
+    few = 1.0 + terms / count * float(np.var(slope)) / mean**2
+    plain = np.linalg.inv(design.T @ design)
+    cov = plain * few**2 * float(np.sum(score**2)) / (count - terms) / mean**2
+    cov = cov * _together(design[np.argsort(x[used])], score[np.argsort(x[used])], mean, cov)
+    return coef, cov, (wave - basis @ coef) / dispersion
+
+
+def _together(design: FloatArray, score: FloatArray, mean: float, cov: FloatArray) -> float:
+    """Return by how much neighbours that err together raise the variance, at least 1 (Kish 1965: the design effect).
+
+    `design` and `score`, in order of wavelength, are summed in groups of `GROUP` neighbours before they are squared
+    (Liang and Zeger 1986), each group as the fit without it would leave it.
+    """
+    terms = design.shape[1]
+    bread = np.linalg.inv(design.T @ design * mean)
+    meat = np.zeros((terms, terms))
+    for part in np.array_split(np.arange(len(score)), max(len(score) // GROUP, terms + 2)):
+        leverage = design[part] @ bread @ design[part].T * mean
+        alone = np.linalg.solve(np.eye(len(part)) - 0.9 * leverage, score[part])
+        pull = design[part].T @ alone
+        meat += np.outer(pull, pull)
+    return max(float(np.trace(np.linalg.solve(cov, bread @ meat @ bread))) / terms, 1.0)

@@ -61,9 +61,9 @@ def fit_field(
     domain_x: tuple[float, float],
     domain_y: tuple[float, float],
     most: tuple[int, int],
-    stretch: float = 0.02,
+    stretch: float = 0.1,
 ) -> Field:
-    """Fit the field: a shift and, where bins allow, a tilt along the slit; stretch and bend as far as they are believed.
+    """Fit the field: a shift and, where bins allow, a tilt along the slit; stretch and bend as far as is believed.
 
     `stretch` [pixel] is what the ends of the dispersion usually move against the middle.
 
@@ -91,9 +91,7 @@ def _orders(points: Points, most: tuple[int, int]) -> list[tuple[int, int]]:
     lines, bins = len(np.unique(points.line)), len(np.unique(points.y))
     grid = [(x, y) for y in range(most[1] + 1) for x in range(most[0] + 1)]
     fine = [
-        (x, y)
-        for x, y in grid
-        if lines >= 1 + 2 * x and bins >= 1 + 2 * y and len(points.x) >= 3 * (x + 1) * (y + 1)
+        (x, y) for x, y in grid if lines >= 1 + 2 * x and bins >= 1 + 2 * y and len(points.x) >= 3 * (x + 1) * (y + 1)
     ]
     tilted = [one for one in fine if one[1] > 0]
     return tilted or fine or [(0, 0)]
@@ -108,8 +106,8 @@ def _fit(
     stretch: float,
 ) -> tuple[tuple[int, int], _Average, _Problem]:
     """Return the orders, the solution with its coefficients placed among those of `shape`, and the problem solved."""
-    along = [scaled(points.x, domain_x), scaled(points.y, domain_y)]
-    basis = np.asarray(chebyshev.chebvander2d(*along, list(orders)), dtype=np.float64)
+    u, v = scaled(points.x, domain_x), scaled(points.y, domain_y)
+    basis = np.asarray(chebyshev.chebvander2d(u, v, list(orders)), dtype=np.float64)
     loose = np.array([LOOSE, *(np.minimum(LOOSE, stretch) / (degree + 1) for degree in range(orders[0]))])
     prior = 1.0 / loose[:, : orders[1] + 1].ravel() ** 2
     problem = _Problem(points, basis, prior, _sound(points, basis, prior))
@@ -140,8 +138,8 @@ def _sound(points: Points, basis: FloatArray, prior: FloatArray) -> FloatArray:
 
 
 class _Average(NamedTuple):
-    """Coefficients and covariance averaged over the grid, the `evidence` for them all; `extra` [pixel] of the points and
-    the lines' standard deviation `off` (lines,) [pixel], averaged in square.
+    """Coefficients and covariance averaged over the grid, the `evidence` for them all; `extra` [pixel] of the points
+    and the lines' standard deviation `off` (lines,) [pixel], averaged in square.
     """
 
     coef: FloatArray
@@ -184,9 +182,9 @@ class _Problem:
         )
 
     def _solved(self, extra: float, off2: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return coefficients, covariance and log-likelihood for each row of `off2` (nodes, lines), lines free to be off.
+        """Return coefficients, covariance and log-likelihood for each row of `off2` (nodes, lines).
 
-        The lines' offsets are integrated out in closed form (Woodbury): the noise is diagonal but for one constant a line.
+        The lines' offsets are integrated out in closed form (Woodbury): noise is diagonal but for one constant a line.
         """
         points, count = self.points, len(self.points.doubt)
         variance = points.error**2 + extra**2
@@ -229,11 +227,13 @@ class _Problem:
         points, count = self.points, len(self.points.doubt)
         rest = points.shift - self.basis @ average.coef[average.coef != 0.0]
         weight = self.kept / np.hypot(points.error, 1e-4) ** 2
-        off = np.bincount(points.line, weight * rest, count) / np.maximum(np.bincount(points.line, weight, count), 1e-12)
+        off = np.bincount(points.line, weight * rest, count) / np.maximum(
+            np.bincount(points.line, weight, count), 1e-12
+        )
         lines = len(np.unique(points.line[self.kept > 0]))
         return float(np.sum(weight * (rest - off[points.line]) ** 2)) / max(int(self.kept.sum()) - lines, 1)
 
 
 def _belief(value: FloatArray, usual: float) -> FloatArray:
-    """Return the logarithm of how usual a value is, Cauchy's law in its logarithm: 0 is counted as half of the usual."""
+    """Return the logarithm of how usual a value is: Cauchy's law in its logarithm, 0 counted as half of the usual."""
     return np.asarray(-np.log1p((np.log(np.maximum(value, 0.5 * usual) / usual) / SPREAD) ** 2))

@@ -41,7 +41,7 @@ class Flexure(Step):
         0.15, "blends whose centre is less certain than this are not used, nor is a fit", unit="pixel", gt=0
     )
     stretch: float = parameter(
-        0.02, "what the ends of the dispersion usually move against the middle", unit="pixel", gt=0
+        0.1, "what the ends of the dispersion usually move against the middle", unit="pixel", gt=0
     )
     withhold: tuple[float, ...] = parameter(
         (), "sky lines (vacuum) kept out of the fit and recorded beside it", unit="Angstrom"
