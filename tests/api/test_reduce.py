@@ -289,7 +289,8 @@ def test_one_recipe_alone_runs_what_it_needs(raw, out):
 def test_a_set_of_files_retypes_by_tag(raw, out):
     sof = raw / "night.sof"
     sof.write_text("b0.fits BIAS\nb1.fits BIAS # fine\n\ns00.fits OBJECT_SLIT\ns01.fits STD\n")
-    frames, retyped = read_frames([sof])
+    frames, retyped, masters = read_frames([sof])
+    assert masters == ()
     assert [path.name for path in frames] == ["b0.fits", "b1.fits", "s00.fits", "s01.fits"]
     night, _ = planned(toys.BOOK, frames, Request(out, extra=retyped))
     assert night.named("s01").type is FrameType.STANDARD
@@ -309,3 +310,73 @@ def test_progress_is_told_once_a_node(raw, out):
 def test_who_reduced_is_recorded(raw, out):
     reduced(raw, out, who="Ann")
     assert json.loads((out / "summary.json").read_text())["by"] == "Ann"
+
+
+@pytest.fixture(name="tonight")
+def _tonight(raw, tmp_path):
+    """A night without calibrations, 20 days after that of `raw`."""
+    folder = tmp_path / "tonight"
+    toys.write_frame(folder, "s90", "science", target="star A", level=100.0, hours=480.0)
+    return folder
+
+
+def test_an_earlier_night_lends_its_masters(raw, tonight, out, tmp_path):
+    reduced(raw, tmp_path / "earlier")
+    reduction = reduced(tonight, out, masters=(tmp_path / "earlier",))
+    assert np.all(reduction["star A"].products[0].model.data == 90)
+    assert reduction.status is Status.CAVEATS
+    (told,) = [one for one in reduction["star A"].caveats if one.code == "bias.kept"]
+    assert told.text == "bias made before, 20.0 d earlier: bias_night.fits"
+    assert reduced(tonight, out, masters=(tmp_path / "earlier",)).ran == ()
+
+
+def test_frames_of_the_night_come_before_earlier_masters(raw, tonight, out, tmp_path):
+    reduced(raw, tmp_path / "earlier")
+    for number in range(3):
+        toys.write_frame(tonight, f"b9{number}", "bias", level=20.0, hours=479.0 + number / 10)
+    reduction = reduced(tonight, out, masters=(tmp_path / "earlier",))
+    assert np.all(reduction["star A"].products[0].model.data == 80)
+
+
+def test_masters_of_another_setup_or_detector_do_not_serve(raw, tonight, out, tmp_path):
+    from dataclasses import replace
+
+    from nightpipe.engine.kept import choose
+    from nightpipe.engine.night import scan
+    from nightpipe.io.masters import find
+
+    reduced(raw, tmp_path / "earlier")
+    (master,) = [one for one in find([tmp_path / "earlier"]) if one.output == "bias"]
+    (seen,) = scan([tonight]).frames
+    assert choose([master], seen, FrameType.BIAS, "bias")[0] is master
+    assert choose([replace(master, detector="loaner")], seen, FrameType.BIAS, "bias")[0] is None
+    binned = replace(master, exposure=replace(master.exposure, setup=replace(master.exposure.setup, binning=(2, 2))))
+    refused, why = choose([binned], seen, FrameType.BIAS, "bias")
+    assert refused is None
+    assert "binning 2x2, wanted 1x1" in why.reasons[0].text
+
+
+def test_a_folder_without_masters_is_an_error(raw, out):
+    with pytest.raises(ConfigError, match="none in"):
+        reduced(raw, out, masters=(raw,))
+
+
+def test_a_master_in_a_set_of_files_is_told_by_its_tag(raw, tonight, out, tmp_path):
+    reduced(raw, tmp_path / "earlier")
+    moved = tonight / "renamed.fits"
+    moved.write_bytes((tmp_path / "earlier" / "calibrations" / "bias_night.fits").read_bytes())
+    sof = tonight / "night.sof"
+    sof.write_text("s90.fits OBJECT\nrenamed.fits MASTER_BIAS\n")
+    frames, retyped, masters = read_frames([sof])
+    assert masters == (moved,)
+    reduction = reduced(frames, out, extra=retyped, masters=masters)
+    assert np.all(reduction["star A"].products[0].model.data == 90)
+    sof.write_text("renamed.fits MASTER_FLAT\n")
+    with pytest.raises(ConfigError, match="its record says bias"):
+        read_frames([sof])
+    sof.write_text("renamed.fits MASTER_BAIS\n")
+    with pytest.raises(ConfigError, match="MASTER_BIAS"):
+        read_frames([sof])
+    sof.write_text("s90.fits MASTER_BIAS\n")
+    with pytest.raises(ConfigError, match="no product of nightpipe"):
+        read_frames([sof])

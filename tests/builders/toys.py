@@ -172,6 +172,8 @@ def plan(night: Night, builder: Builder) -> None:
             master = builder.node(
                 "bias", inputs={"frames": raws}, label="night", publish={"bias": "calibrations/bias_night"}
             )["bias"]
+        else:
+            master, biases = builder.kept(exposure, FrameType.BIAS, "bias")
         cleaned = builder.node(
             "clean",
             inputs={"raw": builder.raw(exposure), "bias": master},

@@ -8,8 +8,8 @@ from builders import toys
 from nightpipe.api.settings import flattened, parse_assignment, read_settings, set_layer
 from nightpipe.api.settings_file import settings_text
 from nightpipe.base.errors import ConfigError
+from nightpipe.base.plain import toml_value
 from nightpipe.engine.config import Layer, Vocabulary, resolve, step_values
-from nightpipe.engine.plain import toml_value
 
 
 def values(settings):

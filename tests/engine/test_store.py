@@ -11,12 +11,12 @@ import pytest
 from builders import frames, toys
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import ConfigError, LockedError, StoreError
+from nightpipe.base.plain import canonical, from_plain, to_plain
 from nightpipe.engine import decisions
 from nightpipe.engine.keys import node_key, raw_key
 from nightpipe.engine.ledger import Ledger
 from nightpipe.engine.local import InLine
 from nightpipe.engine.lock import locked
-from nightpipe.engine.plain import canonical, from_plain, to_plain
 from nightpipe.engine.plan import RawInput
 from nightpipe.engine.store import Store
 from nightpipe.model.exposure import Exposure, FrameType, Setup, Site

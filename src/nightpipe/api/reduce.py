@@ -30,6 +30,7 @@ from nightpipe.engine.night import Night, scan
 from nightpipe.engine.plan import Node, Plan
 from nightpipe.engine.store import HIDDEN, Store, writing
 from nightpipe.instruments.registry import asked_for
+from nightpipe.io.masters import find
 from nightpipe.model.exposure import Exposure, FrameType
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD, FrameType.IMAGE)
@@ -61,6 +62,7 @@ class Request:
     instrument: str = ""
     cameras: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
+    masters: tuple[Path, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
@@ -86,17 +88,22 @@ def reduce(
     figures: bool = True,
     progress: Progress | None = None,
     who: str = "",
+    calibrations: Sequence[str | Path] = (),
 ) -> Reduction:
     """Reduce raw frames (files, folders) into the folder `out`, no question asked.
 
     `objects` limits the targets, `settings` names a settings file, `set` holds ``"Step.parameter=value"`` texts, `plan`
     an edited plan table, `workers` the number of processes (1: in line), `quick` leaves out what takes long, `figures`
     draws figures and report, `progress` is called with (done, total, outcome) after every recipe run, `who` goes into
-    the headers. A second call does only what changed. Raises PlanError, ConfigError, LockedError, StoreError.
+    the headers, `calibrations` names output folders or products of earlier nights whose masters serve where tonight has
+    no frames. A second call does only what changed. Raises PlanError, ConfigError, LockedError, StoreError.
     """
     from nightpipe.recipes.book import BOOK
 
-    request = Request(Path(out), tuple(objects), settings, tuple(set), plan, workers, quick, who or user(), figures)
+    request = Request(
+        Path(out), tuple(objects), settings, tuple(set), plan, workers, quick, who or user(), figures,
+        masters=tuple(map(Path, calibrations)),
+    )  # fmt: skip
     return reduce_with(BOOK, raw, request, progress)
 
 
@@ -149,7 +156,9 @@ def _planned(
     made = decisions.Decisions((*kept, *request.extra))
     night = scan(paths, made, checksum, asked_for(request.instrument) if request.instrument else None)
     night = _through(night, request)
-    wishes = Wishes(*request.layers, decisions=made, objects=request.objects, quick=request.quick)
+    wishes = Wishes(
+        *request.layers, decisions=made, objects=request.objects, quick=request.quick, kept=find(request.masters)
+    )
     return night, Builder(night, book, wishes).plan()
 
 

@@ -11,6 +11,7 @@ from nightpipe.engine.config import near
 from nightpipe.engine.decisions import Decision, make
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node
+from nightpipe.io.masters import read
 from nightpipe.io.raw import is_fits_name
 from nightpipe.model.exposure import FrameType
 
@@ -23,27 +24,48 @@ ALIASES = {
     "WAVE": "arc",
 }
 TYPES = ("standard", "science")
+MASTERS = {"BIAS": "bias", "DARK": "dark", "FLAT": "flat", "SLIT": "slit", "WAVE": "wave", "ARC": "wave"}
+"""What follows ``MASTER_`` in the tag of a product, and the recipe's output that it names."""
 
 
-def read_frames(given: Iterable[Path]) -> tuple[list[Path], tuple[Decision, ...]]:
-    """Return the frames that files, folders and sets of files name, and the types that tags give."""
+def read_frames(given: Iterable[Path]) -> tuple[list[Path], tuple[Decision, ...], tuple[Path, ...]]:
+    """Return the frames that files, folders and sets of files name, the types that tags give, and masters among them.
+
+    A master is known by its tag or by the record that it carries.
+    """
     raw: list[Path] = []
     retyped: list[Decision] = []
+    masters: list[Path] = []
     for path in given:
-        if path.is_file() and not is_fits_name(path):
-            for frame, kind in read_set(path):
-                raw.append(frame)
-                if kind is not None:
-                    name = frame.name.split(".fit")[0]
-                    retyped.append(make(name, "Frame.type", kind.value, f"tag in {path.name}", "set of files"))
-        else:
-            raw.append(path)
-    return raw, tuple(retyped)
+        rows = read_set(path) if path.is_file() and not is_fits_name(path) else [(path, "")]
+        for frame, tag in rows:
+            if is_master(frame, tag):
+                masters.append(frame)
+                continue
+            raw.append(frame)
+            if tag:
+                name = frame.name.split(".fit")[0]
+                retyped.append(make(name, "Frame.type", tag_type(tag).value, f"tag in {path.name}", "set of files"))
+    return raw, tuple(retyped), tuple(masters)
 
 
-def read_set(path: Path) -> list[tuple[Path, FrameType | None]]:
-    """Return frames and types of one set of files; paths are relative to the file; raises ConfigError."""
-    rows: list[tuple[Path, FrameType | None]] = []
+def is_master(path: Path, tag: str) -> bool:
+    """Tell whether a file is a product of ours; raises ConfigError where its tag says another thing than its record."""
+    made = read(path) if path.is_file() else None
+    wanted = tag.upper().removeprefix("MASTER_") if tag.upper().startswith("MASTER_") else ""
+    if not wanted:
+        return made is not None
+    if wanted not in MASTERS:
+        raise ConfigError("a tag of a master", tag, near(tag.upper(), [f"MASTER_{name}" for name in MASTERS]))
+    if made is None or made.output != MASTERS[wanted]:
+        found = "no product of nightpipe" if made is None else f"its record says {made.output}"
+        raise ConfigError(f"{path.name} to be {tag}", found, "mend the tag, or give the raw frames")
+    return True
+
+
+def read_set(path: Path) -> list[tuple[Path, str]]:
+    """Return frames and tags of one set of files; paths are relative to the file; raises ConfigError."""
+    rows: list[tuple[Path, str]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +75,7 @@ def read_set(path: Path) -> list[tuple[Path, FrameType | None]]:
     for line in lines:
         words = line.split("#")[0].split()
         if words:
-            rows.append((path.parent / words[0], tag_type(words[1]) if len(words) > 1 else None))
+            rows.append((path.parent / words[0], words[1] if len(words) > 1 else ""))
     return rows
 
 

@@ -7,9 +7,9 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from nightpipe.base.plain import toml_value
 from nightpipe.base.recipe import Recipe
 from nightpipe.base.step import Step, unit_of
-from nightpipe.engine.plain import toml_value
 
 HEAD = """# Settings of nightpipe: all parameters, each with its default, commented out.
 # Remove the # before a line to change it. A use with a label has a table of its own: ["CombineFrames[flat]"].

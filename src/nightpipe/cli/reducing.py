@@ -26,6 +26,14 @@ Instrument = Annotated[
 ]
 Cameras = Annotated[list[str] | None, typer.Option("--camera", help="This camera or arm only (may be repeated).")]
 Filters = Annotated[list[str] | None, typer.Option("--filter", help="This filter only (may be repeated).")]
+Masters = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--calibrations",
+        help="Output folder or products of an earlier night: its masters serve where these frames hold no calibrations "
+        "(may be repeated).",
+    ),
+]
 DEFAULT_OUT = Path("reduced")
 
 
@@ -47,6 +55,7 @@ def reduce(
     instrument: Instrument = "",
     cameras: Cameras = None,
     filters: Filters = None,
+    calibrations: Masters = None,
 ) -> None:
     """Reduce raw frames to calibrated spectra and stacked images, with no question asked.
 
@@ -59,6 +68,7 @@ def reduce(
     request = Request(
         out, tuple(objects or ()), settings, tuple(assignments or ()), plan_file, workers, quick, who or user(),
         pdf=pdf, instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
+        masters=tuple(calibrations or ()),
     )  # fmt: skip
     _run(BOOK, raw, request, silent=silent)
 
@@ -99,6 +109,7 @@ def plan(
     instrument: Instrument = "",
     cameras: Cameras = None,
     filters: Filters = None,
+    calibrations: Masters = None,
 ) -> None:
     """Show the frames as recognised, what will run, with which calibrations, and why each was taken or refused."""
     from nightpipe.api.reduce import Request, planned
@@ -109,6 +120,7 @@ def plan(
     request = Request(
         out, tuple(objects or ()), settings, tuple(assignments or ()), quick=quick,
         instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
+        masters=tuple(calibrations or ()),
     )  # fmt: skip
     night, made = planned(BOOK, raw, request)
     if plan_file is not None:  # the files first: a pager that is closed ends the printing
@@ -128,7 +140,11 @@ def recipe(
         ),
     ],
     frames: Annotated[
-        list[Path], typer.Argument(help="FITS files, folders, or a set of files: text lines `path TAG`.")
+        list[Path],
+        typer.Argument(
+            help="FITS files, folders, or a set of files: text lines `path TAG`; masters made before have tags such as "
+            "MASTER_BIAS, or are known without."
+        ),
     ],
     *,
     out: Out = DEFAULT_OUT,
@@ -143,7 +159,7 @@ def recipe(
     from nightpipe.recipes.book import BOOK
 
     keep = keeper(BOOK, name)
-    raw, retyped = read_frames(frames)
+    raw, retyped, masters = read_frames(frames)
     request = Request(
         out,
         settings=settings,
@@ -152,6 +168,7 @@ def recipe(
         who=user(),
         keep=keep,
         extra=retyped,
+        masters=masters,
     )
     _run(BOOK, raw, request, silent=silent)
 

@@ -11,9 +11,11 @@ from nightpipe.base.errors import PlanError
 from nightpipe.base.recipe import Recipe
 from nightpipe.engine.config import Layer, Settings, Vocabulary, resolve
 from nightpipe.engine.decisions import Decision, Decisions, is_about_steps, step_layer
+from nightpipe.engine.kept import choose
 from nightpipe.engine.match import Match, Reason, associate
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Inputs, Node, OutputRef, Plan, RawInput, RawRef, Ref
+from nightpipe.io.masters import Master
 from nightpipe.model.exposure import Exposure, FrameType
 
 Given = Ref | Sequence[Ref] | None
@@ -41,7 +43,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for: parameter layers below and above the decisions, objects, quick look."""
+    """What the user asked for: parameter layers below and above the decisions, objects, quick look, earlier masters."""
 
     site: Layer | None = None
     settings: Layer | None = None
@@ -49,6 +51,7 @@ class Wishes:
     decisions: Decisions = field(default_factory=Decisions)
     objects: tuple[str, ...] = ()
     quick: bool = False
+    kept: tuple[Master, ...] = ()
 
 
 class Builder:
@@ -94,6 +97,15 @@ class Builder:
         match with the caveat ``<kind>.missing``; a decision ``Match.<kind>`` overrides the rule.
         """
         return associate(self.night, exposure, kind, self.wishes.decisions, also)
+
+    def kept(self, exposure: Exposure, kind: FrameType, output: str) -> tuple[RawRef | None, Match]:
+        """Return an earlier night's master (`output`, associated as frames of `kind`) for `exposure`, with caveats."""
+        seen = self.night.frame(exposure)
+        best, match = choose(self.wishes.kept, seen, kind, output)
+        if best is None:
+            return None, match
+        self._raws[best.exposure.path] = RawInput(best.exposure, seen.detector, seen.disperser)
+        return RawRef(best.exposure.path), match
 
     def note(self, text: str) -> None:
         """Tell the user something about the plan as a whole."""
@@ -202,11 +214,11 @@ class Builder:
         """Return the first raw frame that the inputs descend from."""
         for ref in (ref for group in inputs.values() for ref in group):
             found = (
-                self.night.frame(ref.path).exposure
+                self._raws[ref.path].exposure
                 if isinstance(ref, RawRef)
                 else self._first_exposure(self._nodes[ref.node].inputs)
             )
-            if found is not None:
+            if found is not None and found.type is not FrameType.REDUCED:
                 return found
         return None
 

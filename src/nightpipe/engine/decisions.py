@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nightpipe.base.errors import ConfigError, StoreError
+from nightpipe.base.plain import toml_value
 from nightpipe.engine.config import FRAME_NAMES, Layer, Vocabulary, parse_name
-from nightpipe.engine.plain import toml_value
 from nightpipe.model.exposure import Exposure, FrameType
 
 FILE = "decisions.toml"

@@ -9,14 +9,15 @@ from typing import Any
 
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import StoreError
+from nightpipe.base.plain import from_plain, to_plain
 from nightpipe.base.recipe import Recipe
 from nightpipe.engine.builder import Book
 from nightpipe.engine.keys import node_key, raw_key
 from nightpipe.engine.local import InLine, Pool
-from nightpipe.engine.plain import from_plain, to_plain
 from nightpipe.engine.plan import Node, OutputRef, Plan, RawRef, Ref
 from nightpipe.engine.store import Store
 from nightpipe.engine.worker import Task
+from nightpipe.model.exposure import FrameType
 
 
 class State(StrEnum):
@@ -220,7 +221,16 @@ class Execution:
             "publish": node.publish,
             "inputs": {name: [self._origin(ref) for ref in group] for name, group in bound.refs.items()},
             "reasons": to_plain(node.reasons),
+            "about": {} if node.exposure or not node.publish else self._about(node),
         }
+
+    def _about(self, node: Node) -> dict[str, Any]:
+        """Return the first raw frame behind a master and its detector: by them a later night finds it."""
+        for raw in (self.plan.raws[path] for path in node.raws):
+            if raw.exposure.type is not FrameType.REDUCED:
+                return {"exposure": to_plain(raw.exposure), "detector": raw.detector.name}
+        found = (self._about(self.plan.node(name)) for name in node.needs)
+        return next((one for one in found if one), {})
 
     def _origin(self, ref: Ref) -> dict[str, str]:
         if isinstance(ref, RawRef):

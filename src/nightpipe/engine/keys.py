@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from nightpipe.base.plain import canonical, to_plain
 from nightpipe.base.recipe import Recipe
-from nightpipe.engine.plain import canonical, to_plain
 from nightpipe.engine.plan import RawInput
 from nightpipe.io.states import state
 

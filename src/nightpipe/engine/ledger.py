@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import nightpipe
 from nightpipe.base.errors import StoreError
+from nightpipe.base.plain import toml_value
 from nightpipe.engine.decisions import Decision
-from nightpipe.engine.plain import toml_value
 from nightpipe.engine.store import HIDDEN
 from nightpipe.io.raw import checksum
 

@@ -52,7 +52,7 @@ def associate(
     rule = night.frame(exposure).spec.calibrations.get(kind)
     if rule is None:
         return Match(caveats=(Caveat(f"{kind.value}.no_rule", f"the instrument has no rule for {kind.value} frames"),))
-    return _by_rule(exposure, kind, candidates, rule, also)
+    return associate_by_rule(exposure, kind, candidates, rule, also)
 
 
 def _wished(exposure: Exposure, kind: FrameType, candidates: list[Exposure], wish: Any) -> Match:
@@ -74,9 +74,10 @@ def _wished(exposure: Exposure, kind: FrameType, candidates: list[Exposure], wis
     return Match(tuple(known[name] for name in names), () if names else (_missing(exposure, kind),), tuple(reasons))
 
 
-def _by_rule(
-    exposure: Exposure, kind: FrameType, candidates: list[Exposure], rule: Association, also: Sequence[str]
+def associate_by_rule(
+    exposure: Exposure, kind: FrameType, candidates: list[Exposure], rule: Association, also: Sequence[str] = ()
 ) -> Match:
+    """Return which of `candidates` serve by an instrument's rule, with the caveats of what was given up, and why."""
     must = ("instrument", *rule.match, *also)
     refused = {one.path: text for one in candidates if (text := _refusal(exposure, one, must, rule))}
     fit = [one for one in candidates if one.path not in refused]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import PlanError
+from nightpipe.base.plain import from_plain, to_plain
 from nightpipe.engine.config import Setting, Settings, near
 from nightpipe.engine.match import Reason
 from nightpipe.engine.night import Skipped
-from nightpipe.engine.plain import from_plain, to_plain
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import Exposure

@@ -17,15 +17,16 @@ from typing import Any
 import nightpipe
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import DataError, NightpipeError, PlanError, StoreError
+from nightpipe.base.plain import from_plain, to_plain
 from nightpipe.base.recipe import Recipe
 from nightpipe.engine.builder import Book
 from nightpipe.engine.memory import cpu_seconds, peak_megabytes
-from nightpipe.engine.plain import from_plain, to_plain
 from nightpipe.engine.plan import RawInput
 from nightpipe.engine.run import EngineRun
 from nightpipe.engine.store import RECORD, Store
 from nightpipe.io import codec
 from nightpipe.io.raw import read_raw
+from nightpipe.model.exposure import FrameType
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def _load(run: EngineRun, recipe: Recipe, name: str, refs: list[dict[str, Any]])
 def _load_one(ref: Mapping[str, Any]) -> Any:
     if "raw" in ref:
         raw = from_plain(RawInput, ref["raw"])
+        if raw.exposure.type is FrameType.REDUCED:  # a master made before
+            return codec.load(raw.exposure.file)
         return read_raw(raw.exposure.file, raw.exposure, raw.detector, raw.disperser)
     models = tuple(_model(Path(path)) for path in ref["files"])
     return models if ref["many"] else models[0] if models else None

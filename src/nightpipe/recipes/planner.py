@@ -10,9 +10,10 @@ from nightpipe.base.caveat import Caveat, merged
 from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
-from nightpipe.engine.plan import Node, OutputRef, RawRef
+from nightpipe.engine.plan import Node, OutputRef, RawRef, Ref
 from nightpipe.io.banks import installed
 from nightpipe.model.exposure import Exposure, FrameType
+from nightpipe.recipes.kept import Made, kept
 from nightpipe.recipes.names import filed, folder_of, label_of, published
 from nightpipe.recipes.planimaging import plan_images
 
@@ -40,14 +41,14 @@ def plan(night: Night, builder: Builder) -> None:
 class Calibrations:
     """The nodes that one exposure is reduced with; None where nothing serves, and then a caveat tells."""
 
-    bias: OutputRef | None
-    dark: OutputRef | None
-    flat: Node | None
-    noise: OutputRef
+    bias: Ref | None
+    dark: Ref | None
+    flat: Made | None
+    noise: Ref
     caveats: tuple[Caveat, ...]
     reasons: tuple[Reason, ...]
 
-    def inputs(self) -> dict[str, OutputRef | None]:
+    def inputs(self) -> dict[str, Ref | None]:
         """Return what the prelude takes."""
         return {"bias": self.bias, "dark": self.dark, "noise": self.noise}
 
@@ -73,19 +74,10 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
     biases = builder.match(exposure, FrameType.BIAS)
     flats = builder.match(exposure, FrameType.FLAT)
     darks = builder.match(exposure, FrameType.DARK) if _has_darks(builder, exposure) else Match()
-    bias = _bias(builder, biases, exposure)
-    noise = builder.node(
-        "noise",
-        inputs={
-            "biases": _raws(builder, biases.exposures),
-            "flats": _raws(builder, flats.exposures),
-            "like": None if biases.exposures or flats.exposures else builder.raw(_representative(builder, exposure)),
-        },
-        label=label_of("noise", exposure, biases.exposures + flats.exposures),
-        reasons=flats.reasons,
-    )["noise"]
-    dark = _dark(builder, darks, bias, exposure)
-    flat = _flat(builder, flats, bias, dark, noise, exposure)
+    noise = _noise(builder, biases, flats, exposure)
+    bias, biases = _bias(builder, biases, exposure)
+    dark, darks = _dark(builder, darks, bias, exposure)
+    flat, flats = _flat(builder, flats, {"bias": bias, "dark": dark, "noise": noise}, exposure)
     matches = (biases, flats, darks)
     return Calibrations(
         bias,
@@ -110,51 +102,72 @@ def _has_darks(builder: Builder, exposure: Exposure) -> bool:
     return any(one.instrument == exposure.instrument for one in builder.night.of(FrameType.DARK))
 
 
-def _bias(builder: Builder, match: Match, exposure: Exposure) -> OutputRef | None:
+def _noise(builder: Builder, biases: Match, flats: Match, exposure: Exposure) -> Ref:
+    """Return gain and read noise: measured tonight, else those of an earlier night, else what the frame says."""
+    frames = biases.exposures + flats.exposures
+    earlier = None if frames else builder.kept(exposure, FrameType.BIAS, "noise")[0]
+    if earlier is not None:
+        return earlier
+    label = label_of("noise", exposure, frames)
+    node = builder.node(
+        "noise",
+        inputs={
+            "biases": _raws(builder, biases.exposures),
+            "flats": _raws(builder, flats.exposures),
+            "like": None if frames else builder.raw(_representative(builder, exposure)),
+        },
+        label=label,
+        reasons=flats.reasons,
+        publish=published("noise", label) if frames else None,
+    )
+    return node["noise"]
+
+
+def _bias(builder: Builder, match: Match, exposure: Exposure) -> tuple[Ref | None, Match]:
     if not match.exposures:
-        return None
+        earlier, match = kept(builder, match, exposure, FrameType.BIAS, "bias")
+        return earlier.get("bias"), match
     label = label_of("bias", exposure, match.exposures)
     frames = _raws(builder, match.exposures)
     node = builder.node(
         "bias", inputs={"frames": frames}, label=label, reasons=match.reasons, publish=published("bias", label)
     )
-    return node["bias"]
+    return node["bias"], match
 
 
-def _dark(builder: Builder, match: Match, bias: OutputRef | None, exposure: Exposure) -> OutputRef | None:
+def _dark(builder: Builder, match: Match, bias: Ref | None, exposure: Exposure) -> tuple[Ref | None, Match]:
     if not match.exposures:
-        return None
+        earlier, match = kept(builder, match, exposure, FrameType.DARK, "dark")
+        return earlier.get("dark"), match
     label = label_of("dark", exposure, match.exposures)
     inputs = {"frames": _raws(builder, match.exposures), "bias": bias}
     node = builder.node("dark", inputs=inputs, label=label, reasons=match.reasons, publish=published("dark", label))
-    return node["dark"]
+    return node["dark"], match
 
 
 def _flat(
-    builder: Builder,
-    match: Match,
-    bias: OutputRef | None,
-    dark: OutputRef | None,
-    noise: OutputRef,
-    exposure: Exposure,
-) -> Node | None:
+    builder: Builder, match: Match, masters: dict[str, Ref | None], exposure: Exposure
+) -> tuple[Made | None, Match]:
     if not match.exposures:
-        return None
+        earlier, match = kept(builder, match, exposure, FrameType.FLAT, "flat", "slit")
+        return earlier or None, match
     label = label_of("flat", exposure, match.exposures)
-    frames = _raws(builder, match.exposures)
-    return builder.node(
+    inputs: dict[str, Given] = {"frames": _raws(builder, match.exposures), **masters}
+    node = builder.node(
         "flat",
-        inputs={"frames": frames, "bias": bias, "dark": dark, "noise": noise},
+        inputs=inputs,
         label=label,
         reasons=match.reasons,
-        publish=published("flat", label),
+        publish=published("flat", label) | published("slit", label),
     )
+    return node, match
 
 
-def _arc(builder: Builder, exposure: Exposure, own: Calibrations) -> tuple[Node | None, Match]:
+def _arc(builder: Builder, exposure: Exposure, own: Calibrations) -> tuple[Made | None, Match]:
     match = builder.match(exposure, FrameType.ARC)
     if not match.exposures:
-        return None, match
+        earlier, match = kept(builder, match, exposure, FrameType.ARC, "wave")
+        return earlier or None, match
     label = label_of("arc", exposure, match.exposures)
     inputs = own.inputs() | {
         "frames": _raws(builder, match.exposures),
@@ -257,15 +270,19 @@ def _air(builder: Builder, exposures: list[Exposure], reduced: dict[str, Node]) 
 
 
 def _nearest_response(
-    exposure: Exposure, responses: dict[tuple[str, ...], OutputRef]
-) -> tuple[OutputRef | None, tuple[Caveat, ...]]:
-    """Return the response of the exposure's setup; one taken through another filter serves with a caveat."""
+    builder: Builder, exposure: Exposure, responses: dict[tuple[str, ...], OutputRef]
+) -> tuple[Ref | None, tuple[Caveat, ...]]:
+    """Return the response of the exposure's setup.
+
+    One taken through another filter serves with a caveat; where the night has none, one of an earlier night does.
+    """
     key = _response_key(exposure)
     if key in responses:
         return responses[key], ()
     alike = [other for other in responses if other[:-1] == key[:-1]]
     if not alike:
-        return None, ()
+        earlier, match = builder.kept(exposure, FrameType.STANDARD, "response")
+        return earlier, match.caveats
     text = f"response taken through filter {alike[0][-1] or 'none'}, the exposure through {key[-1] or 'none'}"
     return responses[alike[0]], (Caveat("response.relaxed_filter", text),)
 
@@ -282,7 +299,7 @@ def _target(
     folder = folder_of(members[0])
     for exposure in members:
         extracted = reduced[exposure.path]
-        response, caveats = _nearest_response(exposure, responses)
+        response, caveats = _nearest_response(builder, exposure, responses)
         node = builder.node(
             "calibrate",
             inputs={name: extracted[name] for name in ("spectra", "frame", "sky", "wave")}
