@@ -93,7 +93,7 @@ def _lenslets(spec: LensletSpec, shot: Exposure, detector: Detector) -> Lenslets
         middle=place,
         reference=spec.reference,
         half=spec.half,
-        length=spec.length,
+        light=spec.light,
         sigma=spec.sigma,
         features=spec.features,
     )

@@ -155,8 +155,8 @@ class LensletSpec(Described):
     ``pitch sqrt(3)/2 R(angle) ((2q + r)/sqrt(3), r)``, east and north. On the raw detector the step (1, 0) is `step`
     pixels long and `turn` [degree] from +x, (0, 1) 60 degrees further; `middle` [detector pixel, one-based] is where
     light of `reference` [Angstrom] through (0, 0) falls. `half` [Angstrom] splits the dome's light into halves.
-    `features` are (vacuum wavelength, pixel along a spectrum growing with wavelength), `length` [pixel] is that of a
-    spectrum, `sigma` [pixel] the rms width across it.
+    `features` are (vacuum wavelength, pixel along a spectrum growing with wavelength), `light` [Angstrom] is where
+    light begins and ends, `sigma` [pixel] the rms width across a spectrum.
     """
 
     pitch: float = Field(gt=0)
@@ -166,7 +166,7 @@ class LensletSpec(Described):
     middle: tuple[float, float]
     reference: float = Field(gt=0)
     half: float = Field(gt=0)
-    length: float = Field(gt=0)
+    light: tuple[float, float]
     sigma: float = Field(gt=0)
     features: tuple[tuple[float, float], ...] = Field(min_length=6)
 

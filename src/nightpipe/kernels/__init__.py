@@ -14,6 +14,7 @@ MODULES = (
     "cosmics",
     "evidence",
     "fits",
+    "lenslets",
     "moments",
     "psf",
     "resample",

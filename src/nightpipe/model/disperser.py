@@ -13,8 +13,8 @@ class Lenslets:
     with R the rotation by `angle` [degree]. In the *oriented* frame the step (1, 0) leads along `step` (x, y) [pixel],
     (0, 1) along `other`; light of `reference` [Angstrom] through (0, 0) falls on about `middle` (x, y) [pixel].
     `half` [Angstrom, vacuum] splits the dome's light into halves. `features` are (vacuum wavelength, nominal pixel
-    along a spectrum, growing with wavelength) of its lines; `length` [pixel] is that of a spectrum, `sigma` [pixel]
-    the rms width across it.
+    along a spectrum, growing with wavelength) of its lines; `light` [Angstrom] is where light begins and ends, `sigma`
+    [pixel] the rms width across a spectrum.
     """
 
     pitch: float
@@ -24,7 +24,7 @@ class Lenslets:
     middle: tuple[float, float]
     reference: float
     half: float
-    length: float
+    light: tuple[float, float]
     sigma: float
     features: tuple[tuple[float, float], ...]
 

@@ -6,6 +6,7 @@ from nightpipe.engine.builder import Book
 from nightpipe.recipes import (
     classify,
     detector,
+    ifumasters,
     imageforced,
     imagelight,
     imagemasters,
@@ -45,6 +46,7 @@ BOOK = Book(
         imagelight.imagephotometry,
         imageforced.lightcurve,
         imageforced.lightcurves,
+        ifumasters.spaxels,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

@@ -29,6 +29,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "MeasureNoise": "detector.noise",
         "Overscan": "detector.overscan",
         "SelectFlats": "detector.select",
+        "FindSpaxels": "spaxels.find",
         "Boxcar": "spectra.boxcar",
         "Coadd": "spectra.coadd",
         "FindSources": "spectra.find",
