@@ -10,10 +10,12 @@ import time
 
 MODULES = (
     "asterisms",
+    "chorus",
     "combine",
     "cosmics",
     "evidence",
     "fits",
+    "hexlight",
     "lenslets",
     "moments",
     "psf",

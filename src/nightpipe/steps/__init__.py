@@ -67,6 +67,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "ForcedPhotometry": "imaging.forced",
         "ForcedPlaces": "imaging.places",
         "GatherLightCurve": "imaging.lightcurve",
+        "FitScene": "spaxels.scene",
+        "ForcedSpectrum": "spaxels.forcedspectrum",
         "Barycentre": "post.barycentre",
         "Classify": "post.classify",
         "FluxCalibrate": "post.fluxcal",
