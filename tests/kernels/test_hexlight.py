@@ -33,8 +33,9 @@ def test_all_the_light_falls_on_an_endless_field():
     hexagon, place = field(60)
     nodes, weights = hexagon.nodes()
     shape = np.array([[0.7, 0.42], [0.3, 0.9]])
+    away = place + np.array([0.21, -0.13])
     found = light_in_hexagons(
-        place + np.array([0.21, -0.13]), np.full(len(place), 1.7), shape, np.zeros(3), GALAXY, nodes, weights, hexagon.area,
+        away, np.full(len(place), 1.7), shape, np.zeros(3), GALAXY, nodes, weights, hexagon.area,
         hexagon.variance,
     )  # fmt: skip
     assert found.sum() == pytest.approx(1.0, abs=2e-4)

@@ -218,6 +218,7 @@ def coverage(played: Played) -> FloatArray:
     place = np.rint(pixels.place).astype(np.int64)
     size = pixels.scale.wave.size
     seen = np.bincount(place[played.use], share[played.use], size)
+    seen[[0, -1]] *= 2.0  # half of the outermost bins lies beyond the scale
     every = np.arange(0, size, 8)
     n = pixels.count
     wave = np.repeat(pixels.scale.wave[every], n)
