@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
+from nightpipe.base.errors import DataError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import line_list, sky_lines
@@ -20,7 +22,7 @@ from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.cosmics import RejectRepeats
 from nightpipe.steps.detector.flat import FlatField
-from nightpipe.steps.spectra.find import FindSources
+from nightpipe.steps.spectra.find import FindSources, PlaceSource
 from nightpipe.steps.spectra.flexure import Flexure
 from nightpipe.steps.spectra.nominal import NominalWave
 from nightpipe.steps.spectra.optimal import Optimal
@@ -83,6 +85,7 @@ def arc(
         SubtractSky,
         NodSky,
         FindSources,
+        PlaceSource,
         FitProfile,
         Optimal,
     ),
@@ -105,6 +108,7 @@ def extract(
     wave = wave or run(NominalWave, frame=frame)
     wave = run(Flexure, frame=frame, wave=wave, slit=slit, lines=sky_lines())
     sky, sources = _sky_and_sources(run, frame, partner, wave, slit)
+    sources = _with_asked(run, frame, sky, wave, slit, sources)
     profiles: tuple[Profile, ...] = tuple(
         run(FitProfile, frame=frame, sky=sky, source=source, slit=slit, neighbours=sources) for source in sources
     )
@@ -151,6 +155,25 @@ def _sky_and_sources(
         if _settled(sources, found):
             break
     return sky, found
+
+
+def _with_asked(
+    run: Run, frame: Frame, sky: SkyModel, wave: WaveSolution, slit: TraceSet, found: tuple[Source, ...]
+) -> tuple[Source, ...]:
+    """Return the sources with the one at the coordinate that `PlaceSource.ra` and `dec` name, as the last of them.
+
+    It takes the place of what was found there. Where it cannot be placed a caveat says why, and the rest goes on.
+    """
+    asked = cast("PlaceSource", run.step(PlaceSource))
+    if asked.ra is None and asked.dec is None:
+        return found
+    try:
+        placed = run(PlaceSource, frame=frame, sky=sky, wave=wave, slit=slit, reference=found[0] if found else None)
+    except DataError as error:
+        run.caveat("source.not_placed", f"no extraction at the coordinate that was asked for: {error}")
+        return found
+    others = tuple(one for one in found if abs(one.y - placed.y) > 0.5 * one.fwhm)
+    return tuple(replace(one, name=f"OBJ{k}") for k, one in enumerate((*others, placed), start=1))
 
 
 def _settled(before: tuple[Source, ...], after: tuple[Source, ...]) -> bool:

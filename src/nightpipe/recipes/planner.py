@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import cos, hypot, radians
 
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.engine.builder import Builder, Given
@@ -18,6 +19,9 @@ from nightpipe.recipes.names import filed, folder_of, label_of, published
 from nightpipe.recipes.planimaging import plan_images
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD)
+NOD = (3.0, 120.0)
+"""How far [arcsec] a target is moved along a slit between the halves of a pair."""
+NOD_DAYS = 0.1
 
 
 def plan(night: Night, builder: Builder) -> None:
@@ -198,7 +202,7 @@ def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) 
     inputs: dict[str, Given] = {
         "frame": prepared["frame"],
         "others": [_prepared(builder, other)[0]["frame"] for other in _repeats(builder, exposure, exposures)],
-        "partner": _partner(builder, exposure),
+        "partner": _partner(builder, exposure, exposures),
         "wave": arc["wave"] if arc else None,
         "slit": own.flat["slit"] if own.flat else None,
     }
@@ -212,10 +216,37 @@ def _extracted(builder: Builder, exposure: Exposure, exposures: list[Exposure]) 
     )
 
 
-def _partner(builder: Builder, exposure: Exposure) -> OutputRef | None:
-    """Return the other half of a nodded pair, where a person named one: ``decide A Match.partner=B``."""
+def _partner(builder: Builder, exposure: Exposure, exposures: list[Exposure]) -> OutputRef | None:
+    """Return the other half of a nodded pair, where a person named one: ``decide A Match.partner=B``.
+
+    What looks like a pair is told and not taken: sky from the slit itself has half the variance of A - B.
+    """
     name = builder.wishes.decisions.value(exposure, "Match.partner")
-    return None if name is None else _prepared(builder, builder.night.named(str(name)))[0]["frame"]
+    if name is not None:
+        return _prepared(builder, builder.night.named(str(name)))[0]["frame"]
+    other = nodded(exposure, _repeats(builder, exposure, exposures))
+    if other is not None and exposure.mjd < other.mjd:
+        builder.note(
+            f"{exposure.name} and {other.name} look like a nodded pair ({_apart(exposure, other):.0f} arcsec apart): "
+            f"`nightpipe decide {exposure.name} Match.partner={other.name}` takes the sky of one from the other"
+        )
+    return None
+
+
+def nodded(exposure: Exposure, others: Iterable[Exposure]) -> Exposure | None:
+    """Return the exposure nearest in time that was taken with the target elsewhere on the slit, by the pointings."""
+    pairs = [
+        one for one in others if NOD[0] < _apart(exposure, one) < NOD[1] and abs(one.mjd - exposure.mjd) < NOD_DAYS
+    ]
+    return min(pairs, key=lambda one: abs(one.mjd - exposure.mjd), default=None)
+
+
+def _apart(one: Exposure, other: Exposure) -> float:
+    """Return how far two pointings lie apart [arcsec]; zero where one is not known."""
+    if one.ra is None or one.dec is None or other.ra is None or other.dec is None:
+        return 0.0
+    east = ((one.ra - other.ra + 180.0) % 360.0 - 180.0) * cos(radians(one.dec))
+    return 3600.0 * hypot(east, one.dec - other.dec)
 
 
 def _repeats(builder: Builder, exposure: Exposure, exposures: list[Exposure]) -> list[Exposure]:
