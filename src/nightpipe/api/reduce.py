@@ -5,14 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nightpipe.api.logs import write_log
 from nightpipe.api.metrics import target_metrics
 from nightpipe.api.products import Product, Publisher, human_products
 from nightpipe.api.reduction import Reduction, Target, exposures_of, status_of, targets_of
+from nightpipe.api.refused import refusals
 from nightpipe.api.settings import read_settings, set_layer
 from nightpipe.api.summary import summary_of, write_summary
 from nightpipe.api.table import read_edits
@@ -39,6 +40,9 @@ BUDGET = 20e9
 SITE = "NIGHTPIPE_SITE"
 """Environment variable that names the site's settings file, a layer below the user's."""
 
+TRIES = 3
+"""How many sets of calibrations may fail before a night is left as it is."""
+
 Progress = Callable[[int, int, Outcome], None]
 Paths = str | Path | Iterable[str | Path]
 
@@ -63,6 +67,7 @@ class Request:
     cameras: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     masters: tuple[Path, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[Layer | None, Layer | None, Layer | None]:
@@ -119,10 +124,27 @@ def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | N
             ledger.decisions(decisions.read(request.out).standing)
             timing = {"plan_s": time.perf_counter() - started}
             reduction = _execute(book, night, plan, request, ledger, run, timing, progress)
+            reduction = _with_other_calibrations(book, raw, reduction, request, ledger, run, progress)
             reduction = _summarised(reduction, request, started, cpu)
             ledger.end(run, reduction.status.word)
         finally:
             ledger.close()
+    return reduction
+
+
+def _with_other_calibrations(
+    book: Book, raw: Paths, reduction: Reduction, request: Request, ledger: Ledger, run: int, progress: Progress | None
+) -> Reduction:
+    """Reduce again what hangs on calibrations that gave nothing, where another night's may serve."""
+    for _ in range(TRIES):
+        refused = dict(request.refused) | refusals(reduction)
+        if refused.keys() <= request.refused.keys():
+            break
+        request = replace(request, refused=refused)
+        night, plan = planned(book, raw, request, ledger.checksum)
+        if plan.nodes == reduction.plan.nodes:
+            break
+        reduction = _execute(book, night, plan, request, ledger, run, reduction.timing, progress)
     return reduction
 
 
@@ -157,7 +179,12 @@ def _planned(
     night = scan(paths, made, checksum, asked_for(request.instrument) if request.instrument else None)
     night = _through(night, request)
     wishes = Wishes(
-        *request.layers, decisions=made, objects=request.objects, quick=request.quick, kept=find(request.masters)
+        *request.layers,
+        decisions=made,
+        objects=request.objects,
+        quick=request.quick,
+        kept=find(request.masters),
+        refused=request.refused,
     )
     return night, Builder(night, book, wishes).plan()
 

@@ -43,7 +43,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asked for: parameter layers below and above the decisions, objects, quick look, earlier masters."""
+    """What the user asked for: parameters, decisions, objects, earlier masters; `refused` frames that gave nothing."""
 
     site: Layer | None = None
     settings: Layer | None = None
@@ -52,6 +52,7 @@ class Wishes:
     objects: tuple[str, ...] = ()
     quick: bool = False
     kept: tuple[Master, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class Builder:

@@ -118,7 +118,7 @@ class Response:
     `wave` (n,) vacuum Angstrom and `log_response` (n,) natural log of (electron/s/Angstrom) per (erg/s/cm2/Angstrom),
     above the atmosphere; valid only within `range`. `error` (n,) is that of `log_response`. The measured points behind
     the fit: `point_wave`, `point_value`, `point_used`. `standards` names star and exposure of each spectrum that went
-    in, `ratios` the counts of each relative to the chosen one.
+    in, `ratios` the counts of each relative to the chosen one, `airmass` their mean one (0: not known).
     """
 
     wave: FloatArray
@@ -134,6 +134,7 @@ class Response:
     source: str = "night"
     mjd: float = 0.0
     caveats: tuple[Caveat, ...] = ()
+    airmass: float = 0.0
 
     def at(self, wave: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Return log response at `wave` and where it is valid; outside the range it is held, and not valid."""

@@ -6,6 +6,7 @@ from nightpipe.engine.builder import Book
 from nightpipe.recipes import (
     classify,
     detector,
+    ifuflux,
     ifumasters,
     imageforced,
     imagelight,
@@ -44,6 +45,8 @@ BOOK = Book(
         imagelight.calibrateimages,
         imaging.imagestack,
         imagelight.imagephotometry,
+        ifuflux.ifucalibrate,
+        ifuflux.ifucombine,
         imageforced.lightcurve,
         imageforced.lightcurves,
         ifumasters.spaxels,

@@ -20,6 +20,9 @@ from nightpipe.steps.post.evidence import ReadyBank, ready
 LEAST_SNR = 2.0
 """Below this median signal-to-noise ratio of a bin, where it is known, nothing is asked."""
 
+WORST_QUALITY = 2
+"""A graded spectrum of a lenslet unit is classified up to this quality."""
+
 
 @recipe(
     "classify",
@@ -33,6 +36,9 @@ def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
     """Tell what kind of transient each spectrum that is good enough shows."""
     found = []
     for spectrum in spectra:
+        if (quality := int(spectrum.meta.get("quality", 0))) > WORST_QUALITY:
+            run.caveat("classify.quality", f"{spectrum.name}: of quality {quality}, so it was not classified")
+            continue
         if (snr := float(spectrum.meta.get("snr_median", LEAST_SNR))) < LEAST_SNR:
             run.caveat("classify.faint", f"{spectrum.name}: a signal to noise of {snr:.1f} is too little to classify")
             continue

@@ -11,6 +11,7 @@ from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.names import filed, folder_of
+from nightpipe.recipes.planifu import guiding
 from nightpipe.recipes.planimagemasters import calibrations
 from nightpipe.recipes.planskies import Skies, plan_skies
 
@@ -20,7 +21,11 @@ OVERLAP = 0.6
 
 def plan_images(night: Night, builder: Builder) -> None:
     """Plan every image of the sky: prepared, measured, aligned with the others of its field and filter, stacked."""
-    exposures = night.of(FrameType.IMAGE)
+    guider = {one.path for one in guiding(night)}
+    if guider:
+        files = len({path.partition("#")[0] for path in guider})
+        builder.note(f"{files} frames of the rainbow camera served as guider's; --camera rc reduces them as images")
+    exposures = tuple(one for one in night.of(FrameType.IMAGE) if one.path not in guider)
     prepared = {one.path: _prepared(builder, one) for one in exposures}
     skies = plan_skies(builder, exposures, prepared)
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)

@@ -16,6 +16,7 @@ from nightpipe.io.banks import installed
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.kept import Made, kept
 from nightpipe.recipes.names import filed, folder_of, label_of, published
+from nightpipe.recipes.planifu import has_lenslets, lenslets, plan_lenslets
 from nightpipe.recipes.planimaging import plan_images
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD)
@@ -27,7 +28,8 @@ NOD_DAYS = 0.1
 def plan(night: Night, builder: Builder) -> None:
     """Plan every exposure of the sky, spectra and images; without one, the calibrations alone."""
     plan_images(night, builder)
-    exposures = list(night.of(*SKY))
+    plan_lenslets(night, builder)
+    exposures = [one for one in night.of(*SKY) if not has_lenslets(night, one)]
     reduced = {one.path: _extracted(builder, one, exposures) for one in exposures}
     responses = _responses(builder, exposures, reduced)
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
@@ -37,7 +39,7 @@ def plan(night: Night, builder: Builder) -> None:
     combined = {key: _target(builder, members, reduced, responses, air.get(key[0])) for key, members in groups.items()}
     spliced = _splice_arms(builder, groups, combined)
     _classified(builder, groups, combined, spliced)
-    if not exposures and not night.of(FrameType.IMAGE):
+    if not exposures and not lenslets(night) and not night.of(FrameType.IMAGE):
         _calibrations_alone(night, builder)
 
 

@@ -76,6 +76,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "Sensitivity": "post.sensitivity",
         "FitAir": "post.telluric",
         "CorrectTelluric": "post.telluric",
+        "StateFluxError": "post.photometry",
+        "MatchPhotometry": "post.photometry",
     }
 )
 """The table of all steps: the name by which users set parameters, and the module below this one that holds it."""

@@ -15,7 +15,7 @@ from nightpipe.maths.response import Curve, fit_curve
 from nightpipe.model.exposure import Exposure
 from nightpipe.model.references import Extinction, Standard
 from nightpipe.model.spectrum import Response, Spectrum
-from nightpipe.steps.post.air import extinction_caveats
+from nightpipe.steps.post.air import effective_airmass, extinction_caveats
 from nightpipe.steps.post.points import Points, measure
 
 FloatArray = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Sensitivity(Step):
     beyond them.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     pieces: int = parameter(0, "polynomial pieces of the spline, 0: chosen by cross-validation", ge=0, le=60)
     clip: float = parameter(4.0, "points farther from the fit are left out", unit="sigma", gt=1.0)
@@ -238,6 +238,7 @@ def _response(
         setup=exposures[0].setup.label() if exposures else "",
         mjd=_middle(exposures),
         caveats=caveats,
+        airmass=float(np.mean([effective_airmass(one)[0] for one in exposures])) if exposures else 0.0,
     )
 
 
