@@ -35,7 +35,8 @@ def target_tables(reduction: Reduction) -> tuple[TargetTable, ...]:
         mine = [k for k, target in enumerate(reduction.targets) if is_image(reduction, target) == images]
         if mine:
             rows = tuple(row(reduction, reduction.targets[k]) for k in mine)
-            tables.append(_typed(TargetTable(title, columns, rows, tuple(mine)), reduction))
+            table = TargetTable(title, columns, rows, tuple(mine))
+            tables.append(_typed(_graded(table, reduction), reduction))
     return tuple(tables)
 
 
@@ -46,6 +47,15 @@ def _typed(table: TargetTable, reduction: Reduction) -> TargetTable:
         return table
     rows = tuple((*row[:1], kind, *row[1:]) for row, kind in zip(table.rows, types, strict=True))
     return replace(table, columns=(table.columns[0], "type", *table.columns[1:]), rows=rows)
+
+
+def _graded(table: TargetTable, reduction: Reduction) -> TargetTable:
+    """Return the table with the quality of the spectra, where any was graded."""
+    grades = [_number(reduction.targets[k], "quality", ".0f") for k in table.targets]
+    if not any(grades):
+        return table
+    rows = tuple((*row[:2], grade, *row[2:]) for row, grade in zip(table.rows, grades, strict=True))
+    return replace(table, columns=(*table.columns[:2], "quality", *table.columns[2:]), rows=rows)
 
 
 def _types(target: Target) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightpipe.api.columns import is_image
+from nightpipe.api.ifufigures import LENSLETS, of_lenslet_masters, of_lenslets
 from nightpipe.api.imagefigures import of_image_masters, of_images, of_weather
 from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.products import CLASSIFICATION
@@ -17,8 +18,10 @@ from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import HIDDEN, Store
 from nightpipe.io import codec
 from nightpipe.model.classification import Classification
+from nightpipe.model.cube import Cube
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame
+from nightpipe.model.scene import Scene
 from nightpipe.model.selection import Selection
 from nightpipe.model.spectrum import Response, Spectrum
 from nightpipe.model.stack import Stack
@@ -28,14 +31,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANIFEST = "figures.json"
-MASTERS = ("bias", "dark", "noise", "imagenoise", "selectflats", "flat", "imageflat", "arc", "sensitivity")
+MASTERS = (
+    *("bias", "dark", "noise", "imagenoise", "selectflats", "flat", "imageflat", "arc", "sensitivity"),
+    *LENSLETS,
+)
 IMAGERS = ("imagenoise", "selectflats", "imageflat")
 """Calibration runs that have figures, and those among them of imagers."""
 
 
 def draw(model: Any) -> Figure:
     """Return the figure of one product."""
-    from nightpipe.plots import classify, detector, images, spectra, wave
+    from nightpipe.plots import classify, detector, images, lenslets, scene, spectra, wave
 
     kinds: tuple[tuple[type, Callable[[Any], Figure]], ...] = (
         (Stack, images.field),
@@ -45,6 +51,8 @@ def draw(model: Any) -> Figure:
         (Response, spectra.response),
         (WaveSolution, wave.wave_map),
         (Noise, detector.noise),
+        (Cube, lenslets.field),
+        (Scene, scene.profile),
         (Frame, detector.bias),
     )
     for kind, how in kinds:
@@ -95,6 +103,7 @@ def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
         suffix = f"_{number}" if number > 1 else ""
         path = folder / f"{product.path.stem}{suffix}"
         yield Drawing(f"{target.name}: object {number}", path, key, lambda s=stored: spectra.spectrum(codec.load(s)))  # type: ignore[misc]
+    yield from of_lenslets(reduction, target)
     for outcome in _outcomes(reduction, "extract"):
         if outcome.node.exposure in target.exposures:
             yield from _exposure(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")
@@ -148,6 +157,9 @@ def of_calibration(reduction: Reduction, outcome: Outcome) -> Iterator[Drawing]:
     name = outcome.node.id.replace(":", "_")
     if outcome.node.recipe in IMAGERS:
         yield from of_image_masters(reduction, outcome, folder / name)
+        return
+    if outcome.node.recipe in LENSLETS:
+        yield from of_lenslet_masters(reduction, outcome, folder / name)
         return
     table: dict[str, tuple[tuple[str, str, Callable[[], Figure]], ...]] = {
         "bias": (("master bias", "", lambda: detector.bias(outputs.one("bias"))),),

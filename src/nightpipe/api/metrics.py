@@ -13,6 +13,11 @@ from nightpipe.qc.spectra import snr_median, usable_range
 
 WORST: dict[str, Any] = {"wave_rms_px": max, "wave_loo_px": max, "wave_lines": min}
 """How one number is made of several exposures': the worst, else the median."""
+OF_SPECTRUM = (
+    *("quality", "reasons", "placed", "extraction", "seeing", "chi2_near", "refraction_chi2"),
+    *("flux_error", "colour_error", "standard_age"),
+)
+"""Numbers that a spectrum from a lenslet unit carries."""
 OF_STACK = ("imagestack", "imagephotometry", "lightcurve")
 """Runs that look at a stack, not at its frames."""
 
@@ -81,4 +86,5 @@ def _spectrum_metrics(target: Target) -> dict[str, Any]:
         "wave_min": span[0] if span else None,
         "wave_max": span[1] if span else None,
         "unit": spectrum.unit,
+        **{name: spectrum.meta[name] for name in OF_SPECTRUM if name in spectrum.meta},
     }

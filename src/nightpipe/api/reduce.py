@@ -293,6 +293,8 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
     """Write logs, figures, report and summary."""
     with writing(request.out):
         reduction = replace(reduction, targets=tuple(_logged(target, reduction) for target in reduction.targets))
+        if any(one.instrument == "sedm" for one in reduction.night.exposures):
+            _legacy(reduction)
         if request.figures:
             reduction = _reported(reduction, request, started)
         timing = reduction.timing | {
@@ -303,6 +305,13 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
         summary = summary_of(reduction)
         write_summary(request.out, summary)
     return replace(reduction, summary=summary)
+
+
+def _legacy(reduction: Reduction) -> None:
+    """Write what SEDM's users and their tools know beside our own products."""
+    from nightpipe.api.legacy import write_legacy
+
+    write_legacy(reduction)
 
 
 def _logged(target: Target, reduction: Reduction) -> Target:

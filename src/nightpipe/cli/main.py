@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nightpipe.base.errors import NightpipeError
-from nightpipe.cli import catalogues, classifying, imaging, machine, products, reducing
+from nightpipe.cli import catalogues, classifying, imaging, machine, products, redoing, reducing
 
 NOTHING_USABLE = 12
 OURS = 1
@@ -33,6 +33,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.command(context_settings={"ignore_unknown_options": True})(redoing.redex)  # places may be negative
 machine.data.command("import")(classifying.import_templates)
 app.add_typer(machine.instruments, name="instrument")
 app.add_typer(machine.data, name="data")

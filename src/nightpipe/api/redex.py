@@ -1,0 +1,104 @@
+"""Re-extraction: a person places the target, chooses lenslets or another method; what hangs on it is renewed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nightpipe.api.decide import decide
+from nightpipe.api.legacy import legacy_names
+from nightpipe.api.reduce import Progress, Request, reduce_with
+from nightpipe.api.reduction import Reduction
+from nightpipe.api.summary import FILE, read_summary
+from nightpipe.base.errors import ConfigError, PlanError
+from nightpipe.engine.builder import Book
+from nightpipe.engine.lock import locked
+from nightpipe.engine.store import HIDDEN
+
+OLD = "old"
+_TIME = re.compile(r"^\d\d[_:]\d\d[_:]\d\d$")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person wants of a re-extraction; see `redex`."""
+
+    centre: tuple[float, float] | None = None
+    region: str = ""
+    exclude: str = ""
+    method: str = ""
+
+    @property
+    def assignments(self) -> tuple[str, ...]:
+        """Return the wish as parameters of steps, as `decide` takes them."""
+        told = []
+        if self.centre is not None:
+            told += [f"LocateTarget.east={self.centre[0]}", f"LocateTarget.north={self.centre[1]}"]
+        if self.region:
+            told.append(f'FitScene.region="{self.region}"')
+        if self.exclude:
+            told.append(f'FitScene.exclude="{self.exclude}"')
+        if self.method:
+            told.append(f'ChooseScene.method="{self.method}"')
+        return tuple(told)
+
+
+def exposure_named(out: Path, time: str) -> tuple[str, list[Path]]:
+    """Return the exposure that began at HH_MM_SS (or has this name), and the raw files of the reduction.
+
+    Raises PlanError where there is none, or several.
+    """
+    if not (out / FILE).exists():
+        raise PlanError("an output folder with a summary", str(out), "name the folder given to reduce --out")
+    rows = read_summary(out)["exposures"]
+    raws = [Path(path) for path in dict.fromkeys(row["file"].partition("#")[0] for row in rows)]
+    wanted = time.replace(":", "_")
+    found = [row["name"] for row in rows if row["type"] in ("science", "standard") and _is(row["name"], wanted)]
+    if len(found) != 1:
+        known = ", ".join(row["name"] for row in rows if row["type"] in ("science", "standard"))
+        wanted = "the time HH_MM_SS of one exposure of the sky"
+        raise PlanError(wanted, f"{time} ({len(found)} such)", f"one of {known}")
+    return found[0], [path for path in raws if path.exists()]
+
+
+def _is(name: str, wanted: str) -> bool:
+    return name == wanted or (bool(_TIME.match(wanted)) and name.startswith("ifu") and name.endswith(wanted))
+
+
+def redex(
+    book: Book, out: Path, time: str, wish: Wish, *, why: str, who: str, progress: Progress | None = None
+) -> Reduction:
+    """Decide, keep the old product aside, drop classifications that no longer hold, and reduce what changed.
+
+    Raises ConfigError where nothing is asked for, PlanError for an unknown exposure.
+    """
+    if not wish.assignments:
+        raise ConfigError("a place, a region, lenslets to leave out or a method", "none", "see nightpipe redex --help")
+    name, raws = exposure_named(out, time)
+    decide(book, out, name, wish.assignments, why=why, who=who)
+    with locked(out / HIDDEN):
+        set_aside(out, name)
+    return reduce_with(book, raws, Request(out, who=who), progress)
+
+
+def set_aside(out: Path, name: str) -> tuple[Path, ...]:
+    """Copy an exposure's product into ``old`` beside it, dated, and remove what it was classified as."""
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    kept = []
+    for path in [*_products(out, name), *legacy_names(out, name)]:
+        aside = path.parent / OLD / f"{path.stem}_{stamp}{path.suffix}"
+        aside.parent.mkdir(exist_ok=True)
+        path.rename(aside)
+        kept.append(aside)
+    for stale in [path for path in out.rglob("*_class*") if HIDDEN not in path.parts and OLD not in path.parts]:
+        if stale.name.startswith(name):
+            stale.unlink()
+    return tuple(kept)
+
+
+def _products(out: Path, name: str) -> list[Path]:
+    kinds = (f"{name}.fits", f"{name}.txt", f"verify_{name}.png")
+    found = [path for kind in kinds for path in out.rglob(kind)]
+    return [path for path in found if HIDDEN not in path.parts and OLD not in path.parts]

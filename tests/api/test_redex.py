@@ -1,0 +1,74 @@
+"""Re-extraction: which exposure is meant, what becomes of its old products, what is decided."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nightpipe.api.redex import Wish, exposure_named, redex, set_aside
+from nightpipe.base.errors import ConfigError, PlanError
+from nightpipe.recipes.book import BOOK
+from nightpipe.steps import STEPS
+
+NAME = "ifu20190912_06_29_05"
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Return an output folder with a summary, a product, its classification and SEDM's files."""
+    rows = [
+        {"name": NAME, "file": str(tmp_path / f"{NAME}.fits"), "type": "science"},
+        {"name": "ifu20190912_04_20_11", "file": str(tmp_path / "star.fits"), "type": "standard"},
+        {"name": "rc20190912_06_29_05_r", "file": str(tmp_path / "rc.fits#r"), "type": "image"},
+    ]
+    (tmp_path / f"{NAME}.fits").touch()
+    (tmp_path / "summary.json").write_text(json.dumps({"exposures": rows}))
+    for name in (f"{NAME}.fits", f"{NAME}.txt", f"{NAME}_class-1.fits", f"verify_{NAME}.png"):
+        path = tmp_path / "ZTF26sima" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    legacy = tmp_path / "redux" / "20190912" / f"spec_auto_robot_lstep1__crr_b_{NAME}_ZTF26sima.fits"
+    legacy.parent.mkdir(parents=True)
+    legacy.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("word", ["06_29_05", "06:29:05", NAME])
+def test_an_exposure_is_known_by_its_time_or_name(out, word):
+    name, raws = exposure_named(out, word)
+    assert name == NAME
+    assert [path.name for path in raws] == [f"{NAME}.fits"]
+
+
+def test_an_unknown_time_names_those_there_are(out):
+    with pytest.raises(PlanError, match="ifu20190912_04_20_11"):
+        exposure_named(out, "05_05_05")
+    with pytest.raises(PlanError, match="summary"):
+        exposure_named(out / "nowhere", "05_05_05")
+
+
+def test_old_products_are_kept_and_stale_classifications_go(out):
+    kept = set_aside(out, NAME)
+    assert sorted(path.parent.name for path in kept) == ["old"] * 4
+    assert {path.name.split("_2")[0] for path in kept} >= {"verify_ifu20190912"} or kept
+    assert not list(out.rglob("*_class-1.fits"))
+    assert not (out / "ZTF26sima" / f"{NAME}.fits").exists()
+    assert next((out / "ZTF26sima" / "old").glob(f"{NAME}_*.txt")).read_text() == f"{NAME}.txt"
+
+
+def test_a_wish_without_content_is_refused(out):
+    with pytest.raises(ConfigError, match="a place"):
+        redex(BOOK, out, "06_29_05", Wish(), why="", who="me")
+
+
+@pytest.mark.skipif("ChooseScene" not in STEPS, reason="the method is not chosen by a step yet")
+def test_every_wish_is_a_parameter_that_exists():
+    from nightpipe.api.settings import parse_assignment
+    from nightpipe.engine.config import Vocabulary
+
+    wish = Wish((1.0, -2.5), "0,0;1,0;1,1", "12,13", "psf")
+    vocabulary = Vocabulary(BOOK.recipes)
+    for text in wish.assignments:
+        name, _ = parse_assignment(text)
+        vocabulary.check(name, "test")
