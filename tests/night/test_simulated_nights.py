@@ -149,8 +149,37 @@ def test_the_sky_leaves_noise_alone(arm):
         assert 0.95 <= arm.metric("extract", exposure, "sky_chi") <= 1.05, exposure["file"]
 
 
+def test_counts_are_those_of_the_slits_median(arm):
+    """A flat is one at the slit's median, so counts are what the median of the slit would have passed.
+
+    The gain that was measured goes in, by up to a per cent. Dust on the slit at the very place of a star, two per cent
+    deep, stays in where nothing shows where it lies; under a faint target it leaves a trace of the sky, too.
+    """
+    (setup,) = list(arm.facts["setups"].values())[:1]
+    noise = outputs(arm.reduction, "noise", arm.name if "_" in arm.name else "").one("noise")
+    gain = float(np.mean(np.array(noise.gain) / [one["gain"] for one in setup["amplifiers"]]))
+    assert abs(gain - 1.0) < 0.01
+    ratios = {one["file"]: _counts_over_truth(arm, one) / gain for one in arm.files("science", "standard")}
+    stars = [ratios[one["file"]] for one in arm.files("standard")]
+    assert 0.98 < np.mean(stars) < 1.01, ratios
+    assert np.all(np.abs(np.array(list(ratios.values())) - 1.0) < 0.03), ratios
+
+
+def _counts_over_truth(arm: Arm, exposure) -> float:
+    """Return the counts over the true ones times the slit's median transmission."""
+    spectrum, table = arm.outputs("extract", exposure).all("spectra")[0], arm.truth(exposure, "OBJECT1")
+    use = spectrum.good & (spectrum.var > 0)
+    use[:EDGE] = use[-EDGE:] = False
+    true = np.interp(spectrum.wave[use], table["WAVE"], table["COUNTS"])
+    slit = arm.facts["setups"][exposure["setup"]]["slit"]
+    with fits.open(arm.folder / f"{exposure['setup']}.fits", memmap=False) as hdus:
+        passed = hdus["SLIT"].data[:, hdus["SLIT"].data.shape[1] // 2]
+    low, high = (int(np.clip(slit[name], 0, len(passed) - 1)) for name in ("low", "high"))
+    return float(spectrum.flux[use].sum() / true.sum() / np.median(passed[low : high + 1]))
+
+
 def test_counts_scatter_as_their_errors_say(arm):
-    """The mean may stand off by the flat's normalisation, a per cent: the scatter may not."""
+    """The mean may stand off, see above: the scatter may not."""
     for exposure in arm.files("science"):
         spectrum, table = arm.outputs("extract", exposure).all("spectra")[0], arm.truth(exposure, "OBJECT1")
         use = spectrum.good & (spectrum.var > 0)
@@ -173,24 +202,13 @@ def test_flux_of_the_target_follows_the_truth(arm):
         assert 0.9 < np.median(ratio) < 1.1
 
 
-FLANKS = {"dbsp_blue": (0.0, 5600.0), "sprat": (4230.0, np.inf)}
-"""Where a filter's edge lets the response fall to nothing within a hundred Angstrom, a smooth curve cannot follow."""
-
-STEEP = {"dbsp_blue": "0.028, at the dichroic's edge", "sprat": "0.043, at the edge of the long-pass filter"}
-
-
-@pytest.mark.parametrize("flanks", [False, True])
-def test_each_standard_calibrated_by_the_other_agrees_with_its_table(arm, flanks, request):
+def test_each_standard_calibrated_by_the_other_agrees_with_its_table(arm):
     """Raw frames to flux, the response from one star alone; what the slit took from either is the simulator's word."""
-    if flanks and arm.name in STEEP:
-        request.applymarker(pytest.mark.xfail(reason=f"rms {STEEP[arm.name]}; bound 0.02", strict=False))
     one, other = arm.files("standard")
-    low, high = (0.0, np.inf) if flanks else FLANKS.get(arm.name, (0.0, np.inf))
     for star, by in ((one, other), (other, one)):
         wave, ratio = _calibrated(arm, star, by)
-        use = (wave > low) & (wave < high)
-        assert use.sum() >= 20
-        assert np.sqrt(np.mean((ratio[use] - 1.0) ** 2)) < 0.02, (star["target"], float(np.mean(ratio[use])))
+        assert len(wave) >= 20
+        assert np.sqrt(np.mean((ratio - 1.0) ** 2)) < 0.02, (star["target"], float(np.mean(ratio)))
 
 
 def clear_of_bands(wave: np.ndarray) -> np.ndarray:

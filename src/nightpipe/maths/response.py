@@ -11,6 +11,8 @@ FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 TOLERANCE = 1.05
+DENSEST = 6.0
+"""Knots crowd by no more than this."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,25 @@ def fit_curve(
     `pieces` fixes the number of polynomial pieces; 0 lets cross-validation choose up to `most`: the simplest whose
     error on points left out is within a few per cent of the least. (Within one standard error of it, the usual rule,
     is too smooth for the ripples of dichroics.) Knots are quantiles of the used points, so that no piece is without
-    any. Raises ValueError below five points.
+    any, or crowd where the points bend most (de Boor 2001, chapter XII), if that predicts points left out better: a
+    filter's edge needs many, all else few. Raises ValueError below five points.
     """
     if len(x) < 5:
         raise ValueError("a response needs five points")
     used = np.ones(len(x), dtype=bool)
-    chosen = pieces or _cross_validated(x, y, error, most)
+    chosen, crowd = _cross_validated(x, y, error, most, pieces)
     for _ in range(iterations):
-        knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
+        knots, coef, cov = _spline(x[used], y[used], error[used], chosen, crowd)
         pull = (y - _design(x, knots) @ coef) / error
         scale = max(1.4826 * float(np.median(np.abs(pull[used]))), 1.0)
         kept = np.abs(pull) <= clip * scale
         if np.array_equal(kept, used) or kept.sum() < max(5, chosen + 4):
             break
         used = kept
-    chosen = pieces or _cross_validated(x[used], y[used], error[used], most)
-    knots, coef, cov = _spline(x[used], y[used], error[used], chosen)
+    chosen, crowd = _cross_validated(x[used], y[used], error[used], most, pieces)
+    knots, coef, cov = _spline(x[used], y[used], error[used], chosen, crowd)
     scatter = 1.4826 * float(np.median(np.abs(y[used] - _design(x[used], knots) @ coef)))
-    left_out = _prediction_error(x[used], y[used], error[used], chosen)
+    left_out = _prediction_error(x[used], y[used], error[used], chosen, crowd)
     return Curve(knots, coef, cov, used, chosen, scatter, float(np.sqrt(left_out)))
 
 
@@ -81,10 +84,11 @@ def _design(x: FloatArray, knots: FloatArray) -> FloatArray:
     return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
 
 
-def _spline(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _spline(
+    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return knots, coefficients and covariance; the latter grows with chi squared where the errors were too small."""
-    inner = np.quantile(x, np.linspace(0.0, 1.0, pieces + 1)[1:-1])
-    knots = np.concatenate([np.full(4, x.min()), inner, np.full(4, x.max())])
+    knots = _knots(x, pieces, crowd)
     basis = _design(x, knots) / error[:, None]
     inverse = np.linalg.pinv(basis.T @ basis, hermitian=True)
     coef = inverse @ (basis.T @ (y / error))
@@ -93,14 +97,50 @@ def _spline(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> tup
     return knots, np.asarray(coef), np.asarray(inverse * max(chi2, 1.0), dtype=np.float64)
 
 
-def _cross_validated(x: FloatArray, y: FloatArray, error: FloatArray, most: int) -> int:
+def _knots(x: FloatArray, pieces: int, crowd: FloatArray | None) -> FloatArray:
+    """Return knots with their repeats: quantiles of `x`, or of `x` drawn towards where `crowd` (2, n) says: places and
+    the share of the knots up to there.
+    """
+    share = np.linspace(0.0, 1.0, pieces + 1)[1:-1]
+    inner = np.quantile(x, share) if crowd is None else np.interp(share, crowd[1], crowd[0])
+    return np.concatenate([np.full(4, x.min()), inner, np.full(4, x.max())])
+
+
+def _crowding(x: FloatArray, y: FloatArray) -> FloatArray | None:
+    """Return where knots should crowd: their density goes with the root of the bend between points, smoothed.
+
+    No more than `DENSEST` times as many as elsewhere, so that every piece keeps points. None where too few points tell.
+    """
+    from scipy.ndimage import gaussian_filter1d, median_filter
+
+    if len(x) < 24:
+        return None
+    order = np.argsort(x)
+    place, value = x[order] + 1e-6 * np.arange(len(x)), median_filter(y[order], 3, mode="nearest")
+    slope = gaussian_filter1d(np.gradient(value, place), 1.0)
+    bend = gaussian_filter1d(np.sqrt(np.abs(np.gradient(slope, place))), 2.0)
+    density = np.clip(bend / max(float(np.median(bend)), 1e-12), 1.0, DENSEST)
+    total = np.cumsum(density)
+    return np.array([place, (total - total[0]) / (total[-1] - total[0])])
+
+
+def _cross_validated(
+    x: FloatArray, y: FloatArray, error: FloatArray, most: int, pieces: int
+) -> tuple[int, FloatArray | None]:
+    """Return the number of pieces, that given if any, and where knots crowd."""
     most = int(np.clip((len(x) - 4) // 3, 1, most))
-    trials = np.unique(np.round(np.geomspace(1, most, 40)).astype(int))
-    means = np.array([_prediction_error(x, y, error, pieces) for pieces in trials])
-    return int(trials[np.argmax(means <= TOLERANCE * means.min())])
+    trials = np.array([pieces]) if pieces else np.unique(np.round(np.geomspace(1, most, 40)).astype(int))
+    crowd = _crowding(x, y)
+    ways = [None] if crowd is None else [None, crowd]
+    means = [[_prediction_error(x, y, error, int(count), way) for count in trials] for way in ways]
+    best = int(np.argmin([min(row) * (1.0 if k == 0 else TOLERANCE) for k, row in enumerate(means)]))
+    chosen = np.array(means[best])
+    return int(trials[np.argmax(chosen <= TOLERANCE * chosen.min())]), ways[best]
 
 
-def _prediction_error(x: FloatArray, y: FloatArray, error: FloatArray, pieces: int) -> float:
+def _prediction_error(
+    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: FloatArray | None = None
+) -> float:
     """Return the robust mean square of the pulls of points left out, two neighbours together, knots kept.
 
     For a linear fit with hat matrix H the residuals of a left-out pair are (1 - H_pair)^-1 times those of the fit
@@ -109,8 +149,7 @@ def _prediction_error(x: FloatArray, y: FloatArray, error: FloatArray, pieces: i
     """
     order = np.argsort(x)
     x, pull = x[order], (y / error)[order]
-    inner = np.quantile(x, np.linspace(0.0, 1.0, pieces + 1)[1:-1])
-    knots = np.concatenate([np.full(4, x[0]), inner, np.full(4, x[-1])])
+    knots = _knots(x, pieces, crowd)
     span, _ = np.linalg.qr(_design(x, knots) / error[order][:, None])
     residual = pull - span @ (span.T @ pull)
     pairs = np.arange(1, len(x) - 2, 2)[:, None] + np.arange(2)  # the ends stay: without them the spline has no support

@@ -58,7 +58,10 @@ class NormaliseFlat(Step):
     fringes: float = parameter(0.01, "fringes of a larger amplitude are named", gt=0)
 
     def run(self, frame: Frame, slit: TraceSet) -> Frame:
-        """Return the flat, unit ``""``, about 1: divide by it to even out pixels and slit.
+        """Return the flat, unit ``""``, one at the slit's median: divide by it to even out pixels and slit.
+
+        So counts are what the median of the slit would have passed: a per cent or so less than its best place, the same
+        for target and standard.
 
         `frame` is the combined lamp [electron]. Where its light is too low, or mostly stray, the pixels' response is
         unknown: they get the slit's illumination, held from the nearest good columns, variance 0 and `NO_FLAT`.

@@ -23,6 +23,8 @@ Row = tuple[float, float, float, int, int]
 CALCIUM = (3934.8, 3969.6)
 POINTS = 240
 """About so many points describe the response of a whole spectrum."""
+STEEP = 0.12
+"""Where the logarithm of the response changes by more over three bins they are made narrower."""
 WHOLE = 0.7
 """A band needs this share of its pixels."""
 GAP = 1.5e-4
@@ -114,7 +116,28 @@ def _in_bins(rate: Rate, expected: FloatArray, ends: tuple[float, float]) -> lis
     lines, sky = _stellar(rate.wave, rate.fwhm, 0.0), in_bands(rate.wave, STRONG_TELLURIC)
     size = max((rate.wave[-1] - rate.wave[0]) / POINTS, 3.0 * float(np.median(rate.fwhm)))
     which = ((rate.wave - rate.wave[0]) / size).astype(int)
-    return [_bin(rate, expected, (usable, lines, sky), which == k) for k in range(which[-1] + 1)]
+    where = usable, lines, sky
+    rows = [_bin(rate, expected, where, which == k) for k in range(which[-1] + 1)]
+    fine: list[Row | None] = []
+    for k, row in enumerate(rows):
+        inside = np.flatnonzero(which == k)
+        parts = np.array_split(inside, _parts(rows, k, len(inside)))
+        fine += [row] if len(parts) < 2 else [_bin(rate, expected, where, _among(which, part)) for part in parts]
+    return fine
+
+
+def _among(which: NDArray[np.int_], part: NDArray[np.intp]) -> Bools:
+    inside = np.zeros(len(which), dtype=bool)
+    inside[part] = True
+    return inside
+
+
+def _parts(rows: list[Row | None], k: int, pixels: int) -> int:
+    """Return into how many bins the k-th goes: more where the response changes much from bin to bin."""
+    beside = [rows[j] for j in (k - 1, k, k + 1) if 0 <= j < len(rows)]
+    values = [row[1] for row in beside if row is not None]
+    change = max(values) - min(values) if len(values) > 1 else 0.0
+    return int(np.clip(change / STEEP, 1, max(pixels // 4, 1)))
 
 
 def _bin(rate: Rate, expected: FloatArray, where: tuple[Bools, Bools, Bools], inside: Bools) -> Row | None:

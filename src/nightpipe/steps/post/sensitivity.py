@@ -51,8 +51,8 @@ class Sensitivity(Step):
 
     Each is compared with its table in bands; the exposure with the highest response is the reference, for light lost
     at the slit can only lower it. Others join after a grey shift if their shape agrees. A cubic spline, its stiffness
-    chosen by cross-validation, goes through the points outside stellar lines and telluric bands; it is never continued
-    beyond them.
+    chosen by cross-validation and its knots crowded at a filter's edge, goes through the points outside stellar lines
+    and telluric bands; it is never continued beyond them.
     """
 
     version: ClassVar[int] = 3
