@@ -7,7 +7,10 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from builders import apertures
 from nightpipe.api.reduce import Request, reduce_with
+from nightpipe.engine.store import Store
+from nightpipe.io import codec
 from nightpipe.recipes.book import BOOK
 
 pytestmark = pytest.mark.real
@@ -63,3 +66,50 @@ def test_no_frame_is_lost_and_the_stacks_lie_on_the_sky(night):
             assert float(scales[0].to_value("arcsec")) == pytest.approx(0.318, rel=1e-3)
             assert np.isfinite(hdus["SCI"].data).all()
         assert path.with_name(path.stem + "_sources.ecsv").exists()
+
+
+@pytest.mark.parametrize("part", [1, 2])
+@pytest.mark.parametrize("radius", [3.0, 4.5])
+def test_noise_in_apertures_falls_as_the_root_of_five(night, part, radius):
+    """Apertures, since resampling correlates pixels; each against its surroundings, since skies have slopes."""
+    stack, singles, plates = models(night, f"NIR_standard_P576-F__low_airmass_C1_i_{part}")
+    bad = (stack.mask != 0) | (stack.count < 5)
+    light = apertures.lit(stack.data, stack.mask != 0)
+    x, y = apertures.grid(light | bad, radius)
+    mean = apertures.sums(stack.data, stack.var, stack.mask != 0, light, x, y, radius)
+    ra, dec = stack.wcs.to_sky(x, y)
+    rows = [mean]
+    for frame, plate in zip(singles, plates, strict=True):
+        shown = there(frame, plate.wcs, stack, light)
+        px, py = plate.wcs.to_pixel(ra, dec)
+        found = apertures.sums(frame.data, frame.var, frame.mask != 0, shown, px, py, radius)
+        rows.append(found / frame.exposure.exptime)
+    table = np.array(rows)
+    table = table[:, np.isfinite(table).all(axis=0)]
+    ratio = np.sqrt(np.mean([apertures.scatter(row) ** 2 for row in table[1:]])) / apertures.scatter(table[0])
+    print(f"part {part}, radius {radius}: {table.shape[1]} apertures, {ratio / np.sqrt(5):.3f} of the root of five")
+    assert table.shape[1] > 3000
+    assert ratio == pytest.approx(np.sqrt(5), rel=0.05)
+
+
+def models(night, label):
+    """Return a stack, the frames in it, and their plates."""
+    store = Store(night.out)
+    stack = loaded(night, store, f"imagestack:{label}", "stack")
+    plates = loaded(night, store, f"align:{label}_align", "alignment").solutions
+    frames = [loaded(night, store, f"measure:{name}", "frame") for name in stack.frames]
+    return stack, frames, plates
+
+
+def loaded(night, store, node, output):
+    outcome = next(one for name, one in night.outcomes.items() if name == node)
+    return codec.load(store.files(outcome.key, output)[0])
+
+
+def there(frame, wcs, stack, light):
+    """Return where a frame shows the light of the stack."""
+    y, x = (part.ravel().astype(float) for part in np.indices(frame.shape))
+    sx, sy = stack.wcs.to_pixel(*wcs.to_sky(x, y))
+    ny, nx = light.shape
+    row, column = np.clip(np.rint(sy).astype(int), 0, ny - 1), np.clip(np.rint(sx).astype(int), 0, nx - 1)
+    return light[row, column].reshape(frame.shape)

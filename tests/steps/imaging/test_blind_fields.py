@@ -27,6 +27,11 @@ def test_fields_are_solved_or_refused_and_never_wrong(bench):
     assert verdicts.count("refused") == 5
 
 
+@pytest.mark.parametrize("seed", [132, 138])
+def test_few_stars_tell_the_distortion_to_the_corners(bench, seed):
+    assert bench.one_field(seed)[0] == "right"
+
+
 def test_a_joint_fit_is_good_to_a_few_mas(bench):
     seconds, error, found = bench.joint(3, 600)
     assert seconds < 4

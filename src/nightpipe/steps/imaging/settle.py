@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.plate import Plate, choose_order, fit_plate, log_odds
+from nightpipe.maths.plate import Plate, choose_order, fit_plate, fit_radial, log_odds
 from nightpipe.maths.starlists import mutual
 from nightpipe.maths.tan import plane_of_sky, sky_of_plane
 from nightpipe.model.wcs import Wcs
@@ -18,9 +18,15 @@ FloatArray = NDArray[np.float64]
 Ints = NDArray[np.int64]
 TERMS = {1: 3, 2: 6, 3: 10, 4: 15, 5: 21}
 """Terms per axis of each order of distortion."""
+RADIAL = 4
+"""Terms per axis, rounded up, of a distortion along the radius alone."""
+RADIAL_STARS = (10, 60)
+"""From and up to so many stars that is tried: more tell all terms."""
 AFFINE_STARS = 6
 SURE_STARS = 20
 """Stars from which on the shape of the pixels is fitted in any case."""
+ROUGH = 500
+"""Stars of the image, the brightest, that lead a guess to its place."""
 SIP_STARS = 2.5
 """Stars per term that a distortion needs."""
 
@@ -37,7 +43,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Settled:
-    """A solution with its pairs (image star i, reference j), residuals (2, n) [arcsec] and the odds after its price."""
+    """A solution with its pairs (image star i, reference j), residuals (2, n) [arcsec] and the odds after its price.
+
+    `terms` are those of its polynomial along one axis.
+    """
 
     wcs: Wcs
     i: Ints
@@ -45,7 +54,7 @@ class Settled:
     residual: FloatArray
     odds: float
     error: float
-    order: int
+    terms: int
 
     @property
     def rms(self) -> tuple[float, float]:
@@ -60,14 +69,15 @@ def settle(guess: Guess, stars: StarField, near: References, *, order: int) -> S
     While the fit is rough only as many reference stars are looked at as would be as bright as the image's.
     """
     wcs, radius = guess.wcs, guess.radius
-    rough = in_frame(wcs, stars, near, 2 * radius)[0][: 2 * len(stars) + 30]
+    first = stars.brightest(ROUGH)
+    rough = in_frame(wcs, first, near, 2 * radius)[0][: 2 * len(first) + 30]
     some = References(near.ra[rough], near.dec[rough], near.error[rough], near.name)
     reach = max(radius, 3.0)
     for _ in range(8):
-        i, j = _pairs(wcs, stars, some, reach)
+        i, j = _pairs(wcs, first, some, reach)
         if i.size < 3:
             return None
-        wcs, residual = _improved(wcs, stars, some, i, j, turned=guess.turned)
+        wcs, residual = _improved(wcs, first, some, i, j, turned=guess.turned)
         scatter = 1.5 * float(np.median(np.hypot(*residual))) / wcs.scale
         last, reach = reach, min(max(4 * scatter, 1.5), 0.6 * reach if reach > 3 else reach)
         if reach > 0.95 * last:
@@ -167,22 +177,24 @@ def _fitted(
         unseen = float(np.median(np.hypot(*residual) / (1 - _leverage(stars.x[i], stars.y[i], turn=turn))))
     if i.size < AFFINE_STARS:
         scatter = math.sqrt(float(np.sum(residual**2)) / (2 * i.size - (4 if turn else 2)))
-        return moved, i, j, residual, scatter / math.sqrt(i.size), 0
+        return moved, i, j, residual, scatter / math.sqrt(i.size), 2
     error = np.hypot(stars.error[i] * wcs.scale, near.error[j])
     degrees = [k for k in range(1, order + 1) if k == 1 or i.size >= SIP_STARS * TERMS[k]]
+    places = stars.x[i], stars.y[i], near.ra[j], near.dec[j]
+    centre, sky = stars.centre, _sky(wcs, stars.centre)
     plates = {
-        degree: fit_plate(stars.x[i], stars.y[i], near.ra[j], near.dec[j], crpix=stars.centre,
-                          crval=_sky(wcs, stars.centre), order=degree, error=error)
-        for degree in degrees
-    }  # fmt: skip
+        TERMS[degree]: fit_plate(*places, crpix=centre, crval=sky, order=degree, error=error) for degree in degrees
+    }
+    if order >= 3 and RADIAL_STARS[0] <= i.size <= RADIAL_STARS[1]:
+        plates[RADIAL] = fit_radial(*places, crpix=centre, crval=sky, error=error)
     chosen = choose_order(plates)
-    while chosen > 1 and not _sane(as_wcs(plates[chosen]), stars):
-        chosen -= 1
+    while chosen > TERMS[1] and not _sane(as_wcs(plates[chosen]), stars):
+        chosen = max(terms for terms in plates if terms < chosen)
     plate = plates[chosen]
     kept = plate.keep
     if i.size < SURE_STARS and unseen < 1.05 * float(np.median(plate.press)):
         scatter = math.sqrt(float(np.mean(residual**2)))
-        return moved, i, j, residual, scatter / math.sqrt(i.size), 0
+        return moved, i, j, residual, scatter / math.sqrt(i.size), 2
     return as_wcs(plate), i[kept], j[kept], plate.residual[:, kept], plate.error, chosen
 
 
@@ -208,7 +220,7 @@ def _sane(wcs: Wcs, stars: StarField) -> bool:
 
 
 def _with_odds(
-    wcs: Wcs, i: Ints, j: Ints, residual: FloatArray, error: float, order: int,
+    wcs: Wcs, i: Ints, j: Ints, residual: FloatArray, error: float, terms: int,
     stars: StarField, near: References, guess: Guess,
 ) -> Settled:  # fmt: skip
     """Return the solution with the log odds of its matches, what was searched and what was fitted paid for.
@@ -224,6 +236,5 @@ def _with_odds(
     apart[at] = np.hypot(stars.x[at] - x[to], stars.y[at] - y[to])
     sigma = max(float(np.sqrt(np.mean(residual**2))) / wcs.scale, 0.25)
     area = float(stars.shape[0] * stars.shape[1])
-    free = max(TERMS.get(order, 2) - 2, 0)
-    odds = log_odds(apart, sigma, area, many, free=free) - guess.space
-    return Settled(wcs, i, j, residual, odds, error, order)
+    odds = log_odds(apart, sigma, area, many, free=terms - 2) - guess.space
+    return Settled(wcs, i, j, residual, odds, error, terms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Known:
 class SolveAstrometry(Step):
     """Find where every pixel lies on the sky, from the stars and a catalogue."""
 
+    version: ClassVar[int] = 2
     header_error: float = parameter(5.0, "how far a good header's solution may be off", unit="arcsec", gt=0)
     offset: float = parameter(
         180.0, "how far the pointing may be off where scale and rotation hold", unit="arcsec", gt=0

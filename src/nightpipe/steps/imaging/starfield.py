@@ -52,6 +52,11 @@ class StarField:
         """Return the distance [pixel] from the middle to a corner."""
         return float(np.hypot(*self.shape)) / 2
 
+    def brightest(self, count: int) -> StarField:
+        """Return the first `count` stars."""
+        first = slice(None, count)
+        return StarField(self.x[first], self.y[first], self.error[first], self.sound[first], self.shape)
+
     def picture(self) -> Picture:
         """Return the stars as the search for quads takes them."""
         return Picture(self.x - self.centre[0], self.y - self.centre[1], self.side)
