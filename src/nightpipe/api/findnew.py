@@ -10,15 +10,18 @@ import numpy as np
 
 from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import ConfigError
-from nightpipe.io.atomic import written
+from nightpipe.io.newlist import write_new_list
 from nightpipe.io.skyfiles import read_moc, read_sky_image, read_star_list
 from nightpipe.model.moc import Circle, Moc
 from nightpipe.model.sources import Sources
 from nightpipe.model.stack import Stack
-from nightpipe.plots.stack import new_sources
+from nightpipe.plots.stack import new_sources, triplets
 from nightpipe.plots.style import save
 from nightpipe.steps.imaging.detect import Detect
 from nightpipe.steps.imaging.newsources import NewSources
+from nightpipe.steps.imaging.regions import RankSources
+from nightpipe.steps.imaging.subtract import Subtract
+from nightpipe.steps.imaging.transients import FindTransients
 
 
 def findnew(
@@ -41,8 +44,8 @@ def findnew(
     found = NewSources(limit=limit).run(sources, seen.wcs, zero, stars, epoch, band, regions)
     found = replace(found, caveats=merged(seen.caveats, undated, found.caveats))
     target = out or image.with_name(image.name.split(".fit")[0] + "_new.txt")
-    with written(target) as stream:
-        stream.write(table(found, seen, zero).encode())
+    title = f"{', '.join(seen.frames)}: {len(found)} new sources, zero point {zero:.3f}"
+    write_new_list(target, found, title)
     circles = tuple((one.ra, one.dec, one.radius) for one in regions if isinstance(one, Circle))
     return found, [target, *save(new_sources(replace(seen, zp=zero), found, circles), target)]
 
@@ -65,17 +68,22 @@ def regions_of(bat: Sequence[float], xrt: Sequence[float], moc: Path | None) -> 
     return tuple(regions)
 
 
-def table(found: Sources, image: Stack, zp: float) -> str:
-    """Return the new sources as a text of fixed columns, caveats first."""
-    lines = [f"# {', '.join(image.frames)}: {len(found)} new sources, zero point {zp:.3f}"]
-    lines += [f"# {caveat}" for caveat in found.caveats]
-    lines.append(
-        f"#{'no':>3} {'ra':>11} {'dec':>11} {'x':>8} {'y':>8} {'mag':>7} {'error':>6} {'class':>5} {'nearest':>8}"
-    )
-    for k in range(len(found)):
-        row = {name: float(values[k]) for name, values in found.columns.items()}
-        lines.append(
-            f"{k + 1:4d} {row['ra']:11.6f} {row['dec']:+11.6f} {found.x[k] + 1:8.2f} {found.y[k] + 1:8.2f} "
-            f"{row['mag']:7.3f} {row['mag_error']:6.3f} {int(row['class']):5d} {row['nearest']:8.2f}"
-        )
-    return "\n".join(lines) + "\n"
+def changed(
+    image: Path, reference: Path, *, bat: Sequence[float] = (), xrt: Sequence[float] = (), moc: Path | None = None,
+    zp: float | None = None, out: Path | None = None,
+) -> tuple[Sources, list[Path]]:  # fmt: skip
+    """Write a table and a figure of what an image shows and a reference image does not, and return both.
+
+    Candidates that look like residues of the subtraction are listed last, as bogus. Raises NoSolutionError: the two
+    share no stars.
+    """
+    seen, other = read_sky_image(image), read_sky_image(reference)
+    seen = seen if zp is None else replace(seen, zp=zp)
+    difference = Subtract().run(seen, other, Detect().run(seen))
+    found = RankSources().run(FindTransients().run(difference), regions_of(bat, xrt, moc))
+    order = np.lexsort((-np.abs(found.columns["significance"]), -found.columns["class"], found.quality != 0))
+    found = found.take(order)
+    target = out or image.with_name(image.name.split(".fit")[0] + "_transients.txt")
+    real = int((found.quality == 0).sum())
+    write_new_list(target, found, f"{image.name} less {reference.name}: {real} new sources, {len(found)} candidates")
+    return found, [target, *save(triplets(seen, difference, found), target)]

@@ -10,6 +10,7 @@ from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import Store
+from nightpipe.model.moc import Circle
 from nightpipe.model.wcs import Alignment, Astrometry
 
 if TYPE_CHECKING:
@@ -44,8 +45,41 @@ def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     if "imagephotometry" in runs:
         yield from _light(outputs, Outputs(Store(reduction.out), runs["imagephotometry"]), folder / place.name)
     for side in (reduction.outcomes[name] for name in target.sides):
+        if side.state.good and side.node.recipe in ("newsources", "difference"):
+            yield from _new(outputs, Outputs(Store(reduction.out), side), side, folder / place.name)
         if side.state.good and side.node.recipe in CURVES:
             yield from _curves(Outputs(Store(reduction.out), side), reduction.out / side.node.publish["curves"])
+
+
+def _new(stacked: Outputs, outputs: Outputs, run: Outcome, place: Path) -> Iterator[Drawing]:
+    """Return the drawing of new sources on the stack, or of what a difference shows."""
+    from nightpipe.plots import stack
+
+    found = outputs.all("found")
+    if not found:
+        return
+    if run.node.recipe == "difference":
+
+        def triplets() -> Figure:
+            return stack.triplets(stacked.one("stack"), outputs.one("difference"), found[0])
+
+        path = place.with_name(f"{place.name}_transients")
+        yield Drawing("new image, reference, difference", path, outputs.key, triplets)
+        return
+
+    def new() -> Figure:
+        return stack.new_sources(stacked.one("stack"), found[0], _circles(run))
+
+    yield Drawing("sources that the catalogue has not", place.with_name(f"{place.name}_new"), outputs.key, new)
+
+
+def _circles(run: Outcome) -> tuple[tuple[float, float, float], ...]:
+    """Return the error circles (ra, dec, radius) [deg] that a run was given."""
+    from nightpipe.steps.imaging.regions import RankSources
+
+    given = {name: run.node.parameters[f"RankSources.{name}"].value for name in ("bat", "xrt")}
+    regions = RankSources(**given).regions()
+    return tuple((one.ra, one.dec, one.radius) for one in regions if isinstance(one, Circle))
 
 
 CURVES = ("lightcurve", "lightcurves")

@@ -18,7 +18,7 @@ OF_SPECTRUM = (
     *("flux_error", "colour_error", "standard_age"),
 )
 """Numbers that a spectrum from a lenslet unit carries."""
-OF_STACK = ("imagestack", "imagephotometry", "lightcurve")
+OF_STACK = ("imagestack", "imagephotometry", "newsources", "difference", "lightcurve")
 """Runs that look at a stack, not at its frames."""
 
 

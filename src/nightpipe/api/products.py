@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRUM, IMAGE, STACK, SOURCES, CLASSIFICATION = "Spectrum", "Frame", "Stack", "Sources", "Classification"
-LIGHT_CURVE = "LightCurve"
+LIGHT_CURVE, DIFFERENCE = "LightCurve", "Difference"
+NEW = ("newsources", "difference")
+"""Recipes whose sources are listed as text, too."""
 TOGETHER = (SPECTRUM, LIGHT_CURVE)
 """Kinds of which all members go into one file."""
 
@@ -95,7 +97,8 @@ class Publisher:
         facts = outcome.record["outputs"][output]
         kind = facts["type"][0] if facts["type"] else ""
         stored = tuple(self.store.files(outcome.key, output, outcome.record))
-        files = [f"{name}.fits"] if kind in TOGETHER or not facts["many"] else _numbered(name, len(stored))
+        alone = kind in TOGETHER or not facts["many"] or (kind == SOURCES and len(stored) == 1)
+        files = [f"{name}.fits"] if alone else _numbered(name, len(stored))
         text = self.store.out / f"{name}.txt" if kind == SPECTRUM else None
         product = Product(
             name,
@@ -121,6 +124,8 @@ class Publisher:
         product.path.parent.mkdir(parents=True, exist_ok=True)
         if product.kind == SPECTRUM:
             _write_spectra(product, self.who)
+        elif product.kind == DIFFERENCE:
+            _write_difference(product, self.who)
         elif product.kind == LIGHT_CURVE:
             _write_curves(product, self.who)
         elif product.kind in (STACK, SOURCES):
@@ -179,6 +184,12 @@ def _write_classes(product: Product) -> None:
                 write_keys(text, text_keywords(found))
 
 
+def _write_difference(product: Product, who: str) -> None:
+    from nightpipe.io.newlist import write_difference
+
+    write_difference(product.path, product.model, record=json.dumps(product.record), reducer=who)
+
+
 def _write_curves(product: Product, who: str) -> None:
     """Write the light curves of all places into one table, as FITS and ECSV."""
     from nightpipe.io.lightcurves import write_light_curves
@@ -189,12 +200,15 @@ def _write_curves(product: Product, who: str) -> None:
 def _write_images(product: Product, who: str) -> None:
     """Write a stack with its celestial system, or its sources as FITS and ECSV."""
     from nightpipe.io.images import write_sources, write_stack
+    from nightpipe.io.newlist import write_new_list
 
-    record = json.dumps(product.record)
+    path, record = product.path, json.dumps(product.record)
     if product.kind == STACK:
-        write_stack(product.path, product.model, record=record, reducer=who)
+        write_stack(path, product.model, record=record, reducer=who)
     else:
-        write_sources(product.path, product.model, record=record)
+        write_sources(path, product.model, record=record)
+        if product.record["recipe"] in NEW:
+            write_new_list(path.with_suffix(".txt"), product.model, f"{path.stem}: {len(product.model)} sources")
 
 
 def human_products(out: Path) -> Iterator[tuple[str, dict[str, Any], str, str]]:

@@ -17,6 +17,7 @@ from nightpipe.api.refused import refusals
 from nightpipe.api.settings import read_settings, set_layer
 from nightpipe.api.summary import summary_of, write_summary
 from nightpipe.api.table import read_edits
+from nightpipe.api.wishlist import reference_wish
 from nightpipe.base.errors import PlanError
 from nightpipe.base.log import logger
 from nightpipe.engine import decisions
@@ -88,6 +89,7 @@ def reduce(
     settings: str | Path | None = None,
     set: Sequence[str] = (),  # noqa: A002 - named as the option of the command line
     plan: str | Path | None = None,
+    references: Sequence[str | Path] = (),
     workers: int | None = None,
     quick: bool = False,
     figures: bool = True,
@@ -98,15 +100,17 @@ def reduce(
     """Reduce raw frames (files, folders) into the folder `out`, no question asked.
 
     `objects` limits the targets, `settings` names a settings file, `set` holds ``"Step.parameter=value"`` texts, `plan`
-    an edited plan table, `workers` the number of processes (1: in line), `quick` leaves out what takes long, `figures`
-    draws figures and report, `progress` is called with (done, total, outcome) after every recipe run, `who` goes into
-    the headers, `calibrations` names output folders or products of earlier nights whose masters serve where tonight has
-    no frames. A second call does only what changed. Raises PlanError, ConfigError, LockedError, StoreError.
+    an edited plan table, `references` are earlier images to subtract, `workers` the number of processes (1: in line),
+    `quick` leaves out what takes long, `figures` draws figures and report, `progress` is called with (done, total,
+    outcome) after every recipe run, `who` goes into the headers, `calibrations` names output folders or products of
+    earlier nights whose masters serve where tonight has no frames. A second call does only what changed. Raises
+    PlanError, ConfigError, LockedError, StoreError.
     """
     from nightpipe.recipes.book import BOOK
 
+    texts = (*reference_wish(references, Path(out)), *set)
     request = Request(
-        Path(out), tuple(objects), settings, tuple(set), plan, workers, quick, who or user(), figures,
+        Path(out), tuple(objects), settings, texts, plan, workers, quick, who or user(), figures,
         masters=tuple(map(Path, calibrations)),
     )  # fmt: skip
     return reduce_with(BOOK, raw, request, progress)

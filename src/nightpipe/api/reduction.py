@@ -16,8 +16,10 @@ from nightpipe.engine.execute import Outcome, State
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Plan, folded
 
-SIDES = ("lightcurve", "lightcurves")
+SIDES = ("newsources", "difference", "lightcurve", "lightcurves")
 """Runs beside a target's main line: what they make belongs to it, and where they fail the target stands."""
+USUAL = ".moving"
+"""Ending of caveats that hold for every list of new sources: they stand on the lists themselves."""
 WORST = (State.OK, State.SKIPPED, State.CAVEATS, State.BLOCKED, State.UNPROCESSABLE, State.FAILED)
 
 
@@ -168,7 +170,8 @@ def _target(
     final = [product for node in reversed(line) for product in products.get(node.id, ())]
     final += [product for side in sides for product in products.get(side, ()) if product.stored]
     exposures = dict.fromkeys(node.exposure for node in line if node.exposure)
-    caveats = merged(outcome.caveats, *(arisen(outcomes[side]) for side in sides))
+    told = (caveat for side in sides for caveat in arisen(outcomes[side]) if not caveat.code.endswith(USUAL))
+    caveats = merged(outcome.caveats, told)
     return Target(
         name=outcome.node.target,
         label=outcome.node.label,

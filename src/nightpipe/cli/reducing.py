@@ -34,6 +34,17 @@ Masters = Annotated[
         "(may be repeated).",
     ),
 ]
+References = Annotated[
+    list[Path] | None,
+    typer.Option("--reference", help="Earlier images of the fields to subtract: files, folders."),
+]
+Bat = Annotated[
+    tuple[float, float, float] | None, typer.Option("--bat", help="Error circle: ra, dec [deg], radius [arcmin].")
+]
+Xrt = Annotated[
+    tuple[float, float, float] | None, typer.Option("--xrt", help="Error circle: ra, dec [deg], radius [arcsec].")
+]
+MocFile = Annotated[Path | None, typer.Option("--moc", help="Error region: a coverage map of the sky (FITS).")]
 DEFAULT_OUT = Path("reduced")
 
 
@@ -56,6 +67,10 @@ def reduce(
     cameras: Cameras = None,
     filters: Filters = None,
     calibrations: Masters = None,
+    references: References = None,
+    bat: Bat = None,
+    xrt: Xrt = None,
+    moc: MocFile = None,
 ) -> None:
     """Reduce raw frames to calibrated spectra and stacked images, with no question asked.
 
@@ -63,10 +78,12 @@ def reduce(
     second run does only what changed. Exit status: 0 well, 10 caveats, 11 some failed, 12 nothing usable.
     """
     from nightpipe.api.reduce import Request, user
+    from nightpipe.api.wishlist import reference_wish, region_wish
     from nightpipe.recipes.book import BOOK
 
+    texts = (*reference_wish(references or (), out), *region_wish(bat or (), xrt or (), moc), *(assignments or ()))
     request = Request(
-        out, tuple(objects or ()), settings, tuple(assignments or ()), plan_file, workers, quick, who or user(),
+        out, tuple(objects or ()), settings, texts, plan_file, workers, quick, who or user(),
         pdf=pdf, instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
         masters=tuple(calibrations or ()),
     )  # fmt: skip

@@ -58,6 +58,8 @@ def _stack_cards(stack: Stack) -> list[tuple[str, Scalar, str]]:
         ("NLEFTOUT", len(stack.left_out), "frames left out"),
         ("COVAR", stack.covariance, "variance of sums over sum of VAR"),
     ]
+    if stack.exposure is not None and stack.exposure.band:
+        found.append(("BAND", stack.exposure.band, "band of catalogues"))
     if np.isfinite(stack.zp):
         found.append(("MAGZP", stack.zp, "zero point of electron/s"))
     found += [(f"FRAME{k}", name, "") for k, name in enumerate(stack.frames, start=1)]

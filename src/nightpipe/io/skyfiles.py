@@ -46,6 +46,18 @@ def read_sky_image(path: Path) -> Stack:
     return _stack(data, planes, header, path)
 
 
+def band_of(path: Path) -> str:
+    """Return the band that an image's header tells, as the zero point's or the filter's name; empty where none does."""
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False) as hdus:
+        for header in (hdu.header for hdu in hdus):
+            for card in ("BAND", "NPBAND"):
+                if card in header:
+                    return str(header[card]).strip()
+    return ""
+
+
 def _plane(images: dict[str, Any], names: tuple[str, ...]) -> NDArray[Any] | None:
     return next((np.asarray(images[name].data) for name in names if name in images), None)
 
@@ -63,9 +75,14 @@ def _stack(data: NDArray[np.float32], planes: list[NDArray[Any] | None], header:
     zp = next((float(header[key]) for key in ("NPZP", "MAGZP", "MAGZPT", "ABSZPT", "ZP") if key in header), np.nan)
     return Stack(
         data, var, mask, np.ones(data.shape, np.float32), np.ones(data.shape, np.uint8), _solution(header, path),
-        exptime or 1.0, zp, np.ones((1, 1)), 1.0, (path.name,), header={"MJD": _date(header)},
+        exptime or 1.0, zp, np.ones((1, 1)), _covariance(header), (path.name,), header={"MJD": _date(header)},
         caveats=_guesses(path, noise=planes[0] is None and planes[1] is None, exptime=exptime),
     )  # fmt: skip
+
+
+def _covariance(header: Any) -> float:
+    """Return what sums over pixels of one of our stacks have more of variance; 1 for other images."""
+    return max(float(header.get("COVAR", 1.0)), 1.0)
 
 
 def _date(header: Any) -> float:

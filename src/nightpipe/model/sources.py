@@ -38,6 +38,14 @@ class Sources:
     def __len__(self) -> int:
         return int(self.x.size)
 
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Sources:
+        """Return some of the sources, or all in another order."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Sources(
+            self.x[rows], self.y[rows], self.x_error[rows], self.y_error[rows], self.flux[rows],
+            self.flux_error[rows], self.mask[rows], self.quality[rows], columns, self.caveats,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Psf:

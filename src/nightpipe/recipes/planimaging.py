@@ -14,6 +14,7 @@ from nightpipe.recipes.names import filed, folder_of
 from nightpipe.recipes.planifu import guiding
 from nightpipe.recipes.planimagemasters import calibrations
 from nightpipe.recipes.planskies import Skies, plan_skies
+from nightpipe.recipes.wishes import wished
 
 OVERLAP = 0.6
 """Images whose centres lie within this share of a field belong to one stack."""
@@ -111,6 +112,7 @@ def _field(builder: Builder, members: list[Exposure], nodes: dict[str, Node], su
         label=label,
         publish={"sources": f"{folder}/{label}_sources"},
     )  # fmt: skip
+    _new(builder, first, label, {"stack": stacked["stack"], "stars": aligned["stars"], **_lit(lit)})
     curves = builder.node(
         "lightcurve",
         inputs={
@@ -123,6 +125,21 @@ def _field(builder: Builder, members: list[Exposure], nodes: dict[str, Node], su
         publish={"curves": f"{folder}/{label}_lightcurve"},
     )["curves"]  # fmt: skip
     return Made(first, label, stacked["stack"], lit["sources"], curves)
+
+
+def _lit(photometry: Node) -> dict[str, OutputRef]:
+    return {"sources": photometry["sources"], "zeropoint": photometry["zeropoint"]}
+
+
+def _new(builder: Builder, first: Exposure, label: str, known: dict[str, OutputRef]) -> None:
+    """Plan what looks for new sources: in the catalogue always, in a reference image where there are any."""
+    place = f"{folder_of(first)}/{label}"
+    publish = {"found": f"{place}_new"}
+    builder.node("newsources", inputs=known, target=first.target, label=label, publish=publish)
+    if wished(builder, "difference", first, "ChooseReference.files", label):
+        inputs = {name: ref for name, ref in known.items() if name != "stars"}
+        names = {"difference": f"{place}_difference", "found": f"{place}_transients"}
+        builder.node("difference", inputs=inputs, target=first.target, label=label, publish=names)
 
 
 def _all_bands(builder: Builder, made: list[Made]) -> None:

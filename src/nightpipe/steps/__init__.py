@@ -66,6 +66,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "Defringe": "imaging.fringe",
         "ForcedPhotometry": "imaging.forced",
         "ForcedPlaces": "imaging.places",
+        "ChooseReference": "imaging.reference",
+        "RankSources": "imaging.regions",
         "GatherLightCurve": "imaging.lightcurve",
         "FitScene": "spaxels.scene",
         "ForcedSpectrum": "spaxels.forcedspectrum",
