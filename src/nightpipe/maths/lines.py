@@ -37,17 +37,27 @@ class LineShape:
 
     def __call__(self, distance: FloatArray, x: ArrayLike) -> FloatArray:
         """Return the unit-area profile at `distance` [pixel] from the centre of a line that lies at `x`."""
-        from scipy.special import ndtr
-
-        sigma, half = self.sigma_at(x), 0.5 * self.box
-        return np.asarray((ndtr((distance + half) / sigma) - ndtr((distance - half) / sigma)) / self.box)
+        return smeared(distance, self.sigma_at(x), self.box)
 
     def slope_at(self, distance: FloatArray, x: ArrayLike) -> FloatArray:
         """Return the derivative of the profile by the line's *centre*."""
-        sigma, half = self.sigma_at(x), 0.5 * self.box
-        upper = np.exp(-0.5 * ((distance + half) / sigma) ** 2)
-        lower = np.exp(-0.5 * ((distance - half) / sigma) ** 2)
-        return np.asarray((lower - upper) / (sigma * self.box * np.sqrt(2.0 * np.pi)))
+        return smeared_slope(distance, self.sigma_at(x), self.box)
+
+
+def smeared(distance: FloatArray, sigma: FloatArray, box: float = 1.0) -> FloatArray:
+    """Return a Gaussian of `sigma` smeared by a box of width `box`, of unit area, at `distance` from its centre."""
+    from scipy.special import ndtr
+
+    half = 0.5 * box
+    return np.asarray((ndtr((distance + half) / sigma) - ndtr((distance - half) / sigma)) / box)
+
+
+def smeared_slope(distance: FloatArray, sigma: FloatArray, box: float = 1.0) -> FloatArray:
+    """Return the derivative of `smeared` by the place of its centre."""
+    half = 0.5 * box
+    upper = np.exp(-0.5 * ((distance + half) / sigma) ** 2)
+    lower = np.exp(-0.5 * ((distance - half) / sigma) ** 2)
+    return np.asarray((lower - upper) / (sigma * box * np.sqrt(2.0 * np.pi)))
 
 
 def full_width(sigma: ArrayLike, box: float) -> FloatArray:

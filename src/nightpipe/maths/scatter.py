@@ -63,7 +63,8 @@ class Scatter:
         x, y = self.along[slice(None, None, every)].full, self.across[slice(None, None, every)].full
         nx, ny = self.coef.shape
         held = self.covariance.reshape(nx, ny, nx, ny)
-        return np.asarray(np.einsum("ai,bj,ijkl,ak,bl->ab", x, y, held, x, y, optimize=["einsum_path", (0, 2), (0, 2), (0, 1), (0, 1)]))  # fmt: skip  # noqa: E501
+        part = np.einsum("ai,ak,ijkl->ajl", x, x, held, optimize=True)
+        return np.asarray(np.einsum("bj,bl,ajl->ab", y, y, part, optimize=True))
 
 
 def fit_scatter(matrix: FloatArray, side: FloatArray, along: Basis, across: Basis, *, covariance: bool) -> Scatter:

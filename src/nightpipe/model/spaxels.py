@@ -31,7 +31,7 @@ class SpaxelShift:
 
     Light that the calibrations put at (x, y) is found at ``(x + dx - turn (y - y0), y + dy + turn (x - x0))`` with
     (x0, y0) the detector's middle. `covariance` (3, 3) is that of (dx, dy, turn); `lines` the sky wavelengths used,
-    `chi2_dof` of the fit; `accepted` is False where the fit failed its test, and then the shift is zero.
+    `chi2_dof` of the fit; `accepted` is False where the fit failed its test, and then what failed is zero.
     """
 
     dx: float = 0.0

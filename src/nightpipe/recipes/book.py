@@ -6,6 +6,7 @@ from nightpipe.engine.builder import Book
 from nightpipe.recipes import (
     classify,
     detector,
+    ifucube,
     ifuflux,
     ifumasters,
     imageforced,
@@ -29,6 +30,7 @@ BOOK = Book(
         longslit.arc,
         detector.prepare,
         longslit.extract,
+        ifucube.cube,
         post.sensitivity,
         post.air,
         post.calibrate,

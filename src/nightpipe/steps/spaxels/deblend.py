@@ -32,7 +32,8 @@ STEP = 64
 @dataclass(frozen=True)
 class Rules:
     """How to solve: knot `spacing` [pixel] of the scattered light (0: none), pixels' `grain` (relative rms of response
-    that no flat corrects), `mismatch` of the profile (relative), `clip` [sigma] and `rounds` of rejection.
+    that no flat corrects), `mismatch` of the profile (relative), `clip` [sigma] and `rounds` of rejection. Only one
+    column in `every` is looked at.
     """
 
     spacing: float = 56.0
@@ -40,10 +41,14 @@ class Rules:
     mismatch: float = 0.02
     clip: float = 5.0
     rounds: int = 8
+    every: int = 1
 
 
 class Places(NamedTuple):
-    """Where the entries of a layout go: lenslet and element of the spectra (n, m) that begin at column `first` (n,)."""
+    """Where the entries of a layout go: lenslet and element of the spectra (n, m) that begin at column `first` (n,).
+
+    `column` and `row` are those of the frame.
+    """
 
     lenslet: IntArray
     element: IntArray
@@ -71,8 +76,11 @@ class Solution:
     surface: Scatter | None = None
 
 
-def places(spaxels: SpaxelSet) -> tuple[Places, Layout]:
-    """Return where on the frame the light of each lenslet lies. Raises BadFrameError if none does."""
+def places(spaxels: SpaxelSet, every: int = 1) -> tuple[Places, Layout]:
+    """Return where on the frame, in one column of `every`, the light of each lenslet lies.
+
+    Raises BadFrameError if there is none.
+    """
     nx = spaxels.shape[1]
     move = 0.0 if spaxels.shift is None else spaxels.shift.dx
     low = np.clip(np.ceil(spaxels.span[:, 0] + move), 0, nx).astype(np.int64)
@@ -83,12 +91,23 @@ def places(spaxels: SpaxelSet) -> tuple[Places, Layout]:
     lenslet = np.repeat(np.arange(len(spaxels)), count)
     element = np.arange(lenslet.size) - np.repeat(np.cumsum(count) - count, count)
     column = low[lenslet] + element
+    if every > 1:
+        lenslet, element, column = (part[column % every == 0] for part in (lenslet, element, column))
     row = spaxels.row(lenslet, column)
     order = np.lexsort((row, column))
     lenslet, element, column, row = lenslet[order], element[order], column[order], row[order]
     sigma = spaxels.width(lenslet, column)
-    held = layout(column, row, sigma, spaxels.offset, spaxels.below, nx)
+    held = layout(column // every, row, sigma, spaxels.offset, spaxels.below, -(-nx // every))
     return Places(lenslet, element, column, row, low, int(count.max())), held
+
+
+def thinned(frame: Frame, every: int) -> Frame:
+    """Return one column in `every` of a frame."""
+    if every == 1:
+        return frame
+    names = ("data", "var", "mask", "read_var", "photon_var", "flat_var")
+    parts = {name: part[:, ::every] for name in names if (part := getattr(frame, name)) is not None}
+    return replace(frame, amp=None, illumination=None, **parts)
 
 
 class Deblend:
@@ -97,11 +116,12 @@ class Deblend:
     def __init__(self, frame: Frame, spaxels: SpaxelSet, rules: Rules) -> None:
         if frame.shape != spaxels.shape:
             raise BadFrameError(f"a frame of {spaxels.shape}", str(frame.shape), "use the geometry of this detector")
-        self.frame, self.rules = frame, rules
-        self.places, self.layout = places(spaxels)
-        self.data = np.ascontiguousarray(frame.data.T)
-        self.read = np.ascontiguousarray(frame.variance_of(np.zeros(frame.shape, np.float32)).T)
-        self.along, self.across = (cubic_basis(n, rules.spacing or max(frame.shape)) for n in self.data.shape)
+        self.frame, self.rules = thinned(frame, rules.every), rules
+        self.places, self.layout = places(spaxels, rules.every)
+        self.data = np.ascontiguousarray(self.frame.data.T)
+        ny, nx = frame.shape
+        spacing = rules.spacing or max(ny, nx)
+        self.along, self.across = cubic_basis(nx, spacing)[:: rules.every], cubic_basis(ny, spacing)
 
     def solve(self) -> Solution:
         """Return the final solution: weights that follow the model, pixels off the profile rejected one by one."""
@@ -158,7 +178,7 @@ class Deblend:
             weight, var, good = self._weight(self._expected(now), now.good & ~off)
             columns = np.flatnonzero(off.any(axis=1))
             part = fluxes(self.data, weight, now.scatter, self.layout, columns)
-            fresh = np.isin(self.places.column, columns)
+            fresh = np.isin(self.places.column // self.rules.every, columns)
             found = Fluxes(*(np.where(fresh, new, old) for new, old in zip(part, now.found, strict=True)))
             now = replace(now, found=found, weight=weight, var=var, good=good)
         return now
