@@ -12,10 +12,12 @@ from nightpipe.maths.telluric import (
     Column,
     OpticalDepth,
     blurred,
+    cooled,
     fine_transmission,
     k_distribution,
     layer_shares,
     resolved,
+    rotation,
     with_upper_air,
 )
 
@@ -98,3 +100,19 @@ def test_upper_layers_carry_on_the_trend():
     upper = with_upper_air(HEIGHT, oxygen)
     np.testing.assert_allclose(upper[:, 0], np.exp(-np.array([10500.0, 14000, 19000, 26000]) / 8000))
     assert (np.diff(upper[:, 1]) > 0).all()
+
+
+def test_the_energy_of_oxygens_rotation():
+    """P(9) of the A band lies at 13,091.7 per cm (HITRAN) and begins where J is 9; the band's head is at J 30."""
+    energy = rotation(np.array([1e8 / 13091.7, 1e8 / 13120.9, 7593.0]))
+    assert energy == pytest.approx([1.4377 * 90, 0.0, 1.4377 * 900], rel=0.05, abs=1.0)
+    assert np.isnan(rotation(np.array([7200.0]))).all()
+
+
+def test_cold_air_has_little_high_rotation():
+    wave = np.array([7200.0, 7597.0, 7614.0, 7680.0])
+    low, high = cooled(wave, 0.0), cooled(wave, 9000.0)
+    assert low[0] == high[0] == 1.0
+    assert low[1:] == pytest.approx(1.0, abs=0.1)
+    assert high[1] < 0.85 < high[2]
+    assert high[3] < 0.85

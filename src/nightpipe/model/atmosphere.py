@@ -13,7 +13,8 @@ class AirState:
 
     `oxygen` is the column relative to the site's mean (near 1), `water` the precipitable water [mm] in the zenith,
     `lsf` the width of the line-spread function relative to the spectrum's own `fwhm`, `shift` [Angstrom] that of the
-    spectrum's wavelengths at 7600 A and `slope` [Angstrom per 1000 A] its change; each (value, error), prior included.
+    spectrum's wavelengths at 7600 A and `slope` [Angstrom per 1000 A] its change, `broad` the width of the A band's
+    lines relative to the others'; each (value, error), prior included.
     `free` says whether the spectrum itself told oxygen and water, or the prior did. `chi` is the scatter of the
     residuals in the bands over their errors, `snr` the median signal to noise there.
     """
@@ -30,3 +31,4 @@ class AirState:
     snr: float
     source: str
     caveats: tuple[Caveat, ...] = ()
+    broad: tuple[float, float] = (1.0, 0.1)

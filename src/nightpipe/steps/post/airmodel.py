@@ -26,6 +26,8 @@ BANDS: tuple[tuple[float, float], ...] = (
     (10000.0, 12000.0),
 )
 """What is fitted: B, water, A, and water again."""
+DEEPEST = (7500.0, 7800.0)
+"""Where the width of the A band's lines counts."""
 FINENESS = 24.0
 """Bins of the model per line-spread function: finer ones cost time and change nothing."""
 
@@ -47,13 +49,15 @@ class Window:
 class Air:
     """The free numbers: columns (times airmass), width of the lines relative to the spectrum's, shift of wavelengths.
 
-    `shift` [Angstrom] is that at 7600 A, `slope` its change per 1000 A.
+    `shift` [Angstrom] is that at 7600 A, `slope` its change per 1000 A. `broad` is the width of the lines in the A band
+    relative to the other bands: it is by far the deepest, and the focus changes along a spectrum.
     """
 
     column: Column
     lsf: float
     shift: float
     slope: float
+    broad: float = 1.0
 
 
 def windows(
@@ -124,7 +128,8 @@ def averaged(depth: OpticalDepth, column: Column, fwhm: FloatArray) -> FloatArra
 
 
 def _seen(fine: FloatArray, grid: FloatArray, air: Air, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
-    return blurred(fine, grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, fwhm * air.lsf)
+    width = fwhm * air.lsf * np.where((wave > DEEPEST[0]) & (wave < DEEPEST[1]), air.broad, 1.0)
+    return blurred(fine, grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, width)
 
 
 def _size(depth: OpticalDepth, fwhm: FloatArray) -> int:

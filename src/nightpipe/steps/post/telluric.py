@@ -20,21 +20,24 @@ from nightpipe.steps.post.airmodel import PIVOT, Air, Model, at_resolution, wind
 
 FloatArray = NDArray[np.float64]
 
-START = np.array([0.0, np.log(3.0), 0.0, 0.0, 0.0])
-"""Log of oxygen, of water [mm], of the lines' relative width, shift [pixel], slope [pixel/1000 A]: the first guess."""
+START = np.array([0.0, np.log(3.0), 0.0, 0.0, 0.0, 0.0])
+"""Log of oxygen, of water [mm], of the lines' relative width, shift [pixel], slope [pixel/1000 A], log of the A band's
+relative width: the first guess."""
 SEEN = 0.99
 """Nobody needs to know of bands that hide less than this lets through."""
-STEPS = np.array([0.02, 0.03, 0.02, 0.05, 0.05])
-MOST = np.array([0.3, 0.7, 0.15, 0.5, 0.3])
+STEPS = np.array([0.02, 0.03, 0.02, 0.05, 0.05, 0.02])
+MOST = np.array([0.3, 0.7, 0.15, 0.5, 0.3, 0.1])
 """Natural steps of the numbers, and how far one turn may go."""
 TURNS = 12
+BROAD = 0.2
+"""How far the lines of the A band may be broader or narrower than those of the others, relative."""
 SLOPE = 0.3
 """By so many pixels per 1000 A the wavelengths may be off beyond one shift: far lines are few."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of the five numbers beforehand: mean and standard deviation (5,)."""
+    """What is known of the six numbers beforehand: mean and standard deviation (6,)."""
 
     mean: FloatArray
     sigma: FloatArray
@@ -45,11 +48,13 @@ class FitAir(Step):
     """Measure oxygen, water, line width and shift in a spectrum's own telluric bands.
 
     The transmission is monochromatic, for the airmass of the exposure, then blurred to the spectrum's resolution; in
-    each band it multiplies a smooth continuum (or a template times one) that is solved for along the way. Five numbers
+    each band it multiplies a smooth continuum (or a template times one) that is solved for along the way. Six numbers
     with priors are fitted by Gauss-Newton; where a spectrum says nothing, the priors speak. Standards of the night, or
     other exposures, give the priors of a target: interpolated in time, the less certain the longer ago. The method is
     that of molecfit (Smette et al. 2015, A&A 576, A77) on a fixed profile of the atmosphere.
     """
+
+    version: ClassVar[int] = 2
 
     oxygen_sigma: float = parameter(0.15, "how far oxygen may differ from the site's mean, relative", gt=0.0, le=1.0)
     water: float = parameter(3.0, "precipitable water where nothing is known", unit="mm", gt=0.0)
@@ -88,7 +93,7 @@ class FitAir(Step):
         mean = START.copy()
         mean[1] = np.log(self.water)
         sigma = np.array(
-            [self.oxygen_sigma, self.water_sigma, self.lsf_sigma, self.shift_sigma * _line(spectrum), SLOPE]
+            [self.oxygen_sigma, self.water_sigma, self.lsf_sigma, self.shift_sigma * _line(spectrum), SLOPE, BROAD]
         )
         exposure = spectrum.exposure
         told = [one for one in known if any(one.free) and exposure is not None and one.source != exposure.name]
@@ -123,7 +128,7 @@ class CorrectTelluric(Step):
     bins stay flagged.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     least: float = parameter(0.2, "where less comes through, the bins stay flagged", gt=0.0, lt=1.0)
     model_error: float = parameter(0.05, "relative error of the model's absorption, beside that of the fit", ge=0.0)
@@ -184,7 +189,7 @@ def _uncovered(wave: FloatArray) -> NDArray[np.bool_]:
 def _gauss_newton(
     model: Model, prior: Prior, airmass: float, pixel: float, begin: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the most probable vector (5,) and its covariance, steps halved while they do not help."""
+    """Return the most probable vector (6,) and its covariance, steps halved while they do not help."""
     fixed = prior.sigma <= 0
     sigma = np.where(fixed, 1e-6, prior.sigma)
 
@@ -225,7 +230,8 @@ def _damped(
 
 def _air(vector: FloatArray, airmass: float, pixel: float) -> Air:
     column = Column(airmass * np.exp(vector[0]), airmass * np.exp(vector[1]))
-    return Air(column, float(np.exp(vector[2])), float(vector[3] * pixel), float(vector[4] * pixel))
+    width, broad = float(np.exp(vector[2])), float(np.exp(vector[5]))
+    return Air(column, width, float(vector[3] * pixel), float(vector[4] * pixel), broad)
 
 
 def _pixel(spectrum: Spectrum) -> float:
@@ -273,6 +279,7 @@ def _state(
         lsf=(float(np.exp(best[2])), float(np.exp(best[2]) * errors[2])),
         shift=(float(best[3] * pixel), float(errors[3] * pixel)),
         slope=(float(best[4] * pixel), float(errors[4] * pixel)),
+        broad=(float(np.exp(best[5])), float(np.exp(best[5]) * errors[5])),
         free=(free[0], free[1]),
         chi=quality[0],
         snr=quality[1],
@@ -289,6 +296,7 @@ def _vector(state: AirState, pixel: float) -> FloatArray:
             np.log(state.lsf[0]),
             state.shift[0] / pixel,
             state.slope[0] / pixel,
+            np.log(state.broad[0]),
         ],
         dtype=np.float64,
     )
@@ -296,7 +304,8 @@ def _vector(state: AirState, pixel: float) -> FloatArray:
 
 def _errors(state: AirState, pixel: float) -> FloatArray:
     relative = [pair[1] / pair[0] for pair in (state.oxygen, state.water, state.lsf)]
-    return np.array([*relative, state.shift[1] / pixel, state.slope[1] / pixel], dtype=np.float64)
+    broad = state.broad[1] / state.broad[0]
+    return np.array([*relative, state.shift[1] / pixel, state.slope[1] / pixel, broad], dtype=np.float64)
 
 
 def _facts(state: AirState) -> dict[str, Any]:
