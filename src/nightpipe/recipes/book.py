@@ -55,6 +55,8 @@ BOOK = Book(
         imageforced.lightcurve,
         imageforced.lightcurves,
         ifumasters.spaxels,
+        ifumasters.spaxelwave,
+        ifumasters.spaxelflat,
     ),
     plan=plan,
     address="nightpipe.recipes.book:BOOK",

@@ -30,6 +30,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "Overscan": "detector.overscan",
         "SelectFlats": "detector.select",
         "FindSpaxels": "spaxels.find",
+        "MapSpaxels": "spaxels.wavemap",
+        "FlatSpaxels": "spaxels.flat",
         "Boxcar": "spectra.boxcar",
         "Coadd": "spectra.coadd",
         "FindSources": "spectra.find",
