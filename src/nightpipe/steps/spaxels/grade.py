@@ -75,7 +75,7 @@ class GradeSpectrum(Step):
             Reason.EDGE: measured["in_field"] < self.edge,
             Reason.OUTSIDE: "place.outside" in codes,
             Reason.NEGATIVE: measured["negative"] > self.negative,
-            Reason.NO_ASTROMETRY: not standard and _unplaced(scene.place, codes),
+            Reason.NO_ASTROMETRY: not standard and _unplaced(scene.place),
             Reason.FLEXURE: shift is not None and not shift.accepted,
             Reason.PERSON: scene.place.how == "person",
             Reason.CONTAMINATED: measured["contamination"] > self.contamination,
@@ -98,8 +98,8 @@ class GradeSpectrum(Step):
         return 2 if reasons & _DOUBTS else 0
 
 
-def _unplaced(place: Placed, codes: set[str]) -> bool:
-    return place.how in ("brightest", "middle") and bool(codes & {"place.brightest", "place.nothing"})
+def _unplaced(place: Placed) -> bool:
+    return place.how in ("brightest", "middle")
 
 
 def _away(scene: Scene) -> float:
