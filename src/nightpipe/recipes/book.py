@@ -29,6 +29,7 @@ BOOK = Book(
         masters.noise,
         masters.dark,
         masters.flat,
+        masters.badpixels,
         longslit.arc,
         detector.prepare,
         longslit.extract,
