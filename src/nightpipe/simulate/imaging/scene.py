@@ -119,7 +119,7 @@ def pointing_of(camera: Camera, shot: Shot, seed: int, aim: tuple[float, float] 
     rotation = camera.rotation + hardware.normal(0.0, 0.3)
     wander = stream(seed, f"wander {camera.name} {shot.number}")
     east, north = (
-        sum(parts) + 1.5 * hardware.normal()
+        sum(parts) + (1.5 if aim is None else 0.3) * hardware.normal()  # an aim that is asked for was measured
         for parts in zip(shot.offset, shot.axis, shot.error, aim or camera.offset, strict=True)
     )
     x0, x1, y0, y1 = camera.light
