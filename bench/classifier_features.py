@@ -1,200 +1,142 @@
-"""Correlate the training spectra, degraded copies of them, and redshifted templates with the bank; keep what was found.
+"""Correlate the training spectra, degraded copies of them, and made ones with the bank; keep what was found.
 
-usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [part/parts]
+usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [most]
 
-TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object.
+TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object. The
+jobs come in random order, so the first `most` of them are a fair sample.
 """
 
 from __future__ import annotations
 
-import csv
-import re
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from classifier_scenes import Scene, plain
 
 from nightpipe.base.errors import NightpipeError
 from nightpipe.io.banks import read_bank
-from nightpipe.maths.logflux import BINS, STEP, LogSpectrum, flatten, grid_wave, scatter
+from nightpipe.maths.logflux import flatten
 from nightpipe.maths.matching import by_group, correlate_all, prepare
 from nightpipe.maths.profiles import profiles
 from nightpipe.model.templates import KINDS, kind_of
 
 HIGHEST = 512
-RAW = {"Ia": "Ia", "Ib/c": "Ib/c", "Ib-Ca-rich": "Ca-rich", "Ia-pec": "Ia-pec"}
-PLENTY = {"Ia", "II", "Ib", "Ic", "IIb"}
+RAW = {"Ib-Ca-rich": "Ca-rich"}
+COPIES = {
+    "Ibn": 4,
+    "SLSN-I": 2,
+    "SLSN-II": 8,
+    "Ia-pec": 3,
+    "Ia-91T": 2,
+    "Ia-91bg": 8,
+    "Ic-BL": 3,
+    "Ib": 2,
+    "Ca-rich": 8,
+}
+SHARES = {"Ia": 0.5, "II": 0.6, "Ib/c": 0.5}
+"""Degraded copies of a training spectrum: so many, or with such a chance one."""
+MADE = {"TDE": (99, 8), "Ibn": (99, 6), "SLSN-I": (99, 2), "SLSN-II": (99, 10), "Ca-rich": (99, 6), "LBV": (99, 8)}
+MADE |= {"AGN": (99, 40), "Star": (99, 8), "other": (99, 6), "Ia-pec": (4, 1), "Ia-91bg": (4, 1), "Ia-91T": (2, 1)}
+MADE |= {"Ic-BL": (3, 1), "IIn": (99, 2), "Galaxy": (99, 55), "Ia": (2, 1), "II": (6, 1), "Ib": (5, 1), "Ic": (5, 1)}
+MADE |= {"IIb": (6, 1)}
+"""Of each object of the bank so many spectra at most, and so many copies of each."""
+STARS = 5
+BATCH = 250
+PHASES = np.array([-4.0, 8.0, 25.0, 60.0])
+POOL = 2
 
 
-def plain(name):
-    return re.sub(r"^(sn|at)", "", re.sub(r"[^a-z0-9]", "", name.lower()))
+def kind_in(about: dict[str, Any]) -> str:
+    return "Ib/c" if about["type"] == "Ib/c" else kind_of(RAW.get(about["type"], about["type"]))
 
 
-def planck(wave, kelvin):
-    with np.errstate(over="ignore"):
-        return wave**-5.0 / np.expm1(1.4388e8 / (wave * kelvin))
+def jobs(scene: Scene) -> list[tuple[str, int, int]]:
+    rng = np.random.default_rng(20261126)
+    found = [("train", number, 0) for number in range(len(scene.meta))]
+    for number, about in enumerate(scene.meta):
+        kind = kind_in(about)
+        copies = COPIES.get(kind, int(rng.random() < SHARES.get(kind, 1.0)))
+        found += [("degraded", number, copy) for copy in range(copies)]
+    bounds = [*scene.bank.starts, len(scene.bank)]
+    for first, last in pairwise(bounds):
+        most, copies = MADE[str(scene.kinds[first])]
+        rows = rng.permutation(np.arange(first, last))[:most]
+        found += [("bank", int(row), copy) for row in rows for copy in range(copies)]
+    found += [("star", number, copy) for number in range(len(scene.stars)) for copy in range(STARS)]
+    first = [found[k] for k in rng.permutation(len(found)) if found[k][0] != "degraded"]
+    return first + [found[k] for k in rng.permutation(len(found)) if found[k][0] == "degraded"]
 
 
-class Scene:
-    """Makes spectra of known kind out of training spectra and templates."""
-
-    def __init__(self, folder, bank, rng):
-        data = np.load(folder / "spectra.npz")
-        flux = data["flux"].astype(np.float32).reshape(-1, BINS, 2)
-        self.good = np.isfinite(flux).all(axis=2)
-        self.flux = np.where(self.good, np.nanmean(np.where(np.isfinite(flux), flux, 0.0), axis=2), 0.0)
-        with (folder / "meta.csv").open() as stream:
-            self.meta = list(csv.DictReader(stream))
-        self.bank, self.rng = bank, rng
-        self.kinds = np.array(bank.kinds)
-        self.wave = grid_wave()
-        self.galaxies = np.flatnonzero(self.kinds == "Galaxy")
-
-    def measured(self, flux, good):
-        filled = np.interp(np.arange(BINS), np.flatnonzero(good), flux[good])
-        return LogSpectrum(filled, np.where(good, scatter(filled, good), 1.0), good, False)
-
-    def noisy(self, flux, good):
-        """Cut the range, lower the resolution at times, add noise that grows to the ends."""
-        rng = self.rng
-        low, high = rng.uniform(3300, 4300), rng.uniform(7400, 9900)
-        kept = good & (self.wave > low) & (self.wave < high)
-        if kept.sum() < 250:
-            kept = good
-        filled = np.interp(np.arange(BINS), np.flatnonzero(good), flux[good])
-        if rng.random() < 0.6:
-            x = np.arange(-15, 16)
-            kernel = np.exp(-0.5 * (x / rng.uniform(2.0, 3.5)) ** 2)
-            filled = np.convolve(np.pad(filled, 15, "edge"), kernel / kernel.sum(), "valid")
-        level = np.median(np.abs(filled[kept])) / np.exp(rng.uniform(np.log(3.0), np.log(40.0)))
-        index = np.flatnonzero(kept)
-        ends = 1.0 + 1.5 * rng.random() * np.abs(np.linspace(-1, 1, len(index))) ** 3
-        noise = rng.normal(size=BINS)
-        if rng.random() < 0.5:  # pixels wider than the bins: correlated noise
-            width = rng.integers(2, 5)
-            noise = np.repeat(rng.normal(size=BINS // width + 1), width)[:BINS]
-        filled[index] += noise[index] * level * ends
-        return filled, kept
-
-    def tilt(self, flux):
-        """Redden or brighten the blue end: flux calibration and dust differ."""
-        x = np.log(self.wave / 6000.0)
-        return flux * np.exp(self.rng.normal(0, 0.35) * x + self.rng.normal(0, 0.25) * x**2)
-
-    def host(self):
-        row = self.rng.choice(self.galaxies)
-        return (1.0 + self.bank.flat[row].astype(float)) * planck(self.wave, self.rng.uniform(4200, 7500))
-
-    def shifted(self, flux, good, z):
-        shift = np.log1p(z) / STEP
-        index = np.arange(BINS) - shift
-        return np.interp(index, np.flatnonzero(good), flux[good], left=np.nan, right=np.nan)
-
-    def template(self, row):
-        """Return a template with a plausible continuum, host and redshift."""
-        rng, kind = self.rng, self.kinds[row]
-        first, last = self.bank.spans[row]
-        trim = (last - first) // 25
-        good = (np.arange(BINS) >= first + trim) & (np.arange(BINS) < last - trim)
-        hot = {"TDE": (13e3, 35e3), "SLSN-I": (7e3, 18e3), "SLSN-II": (6e3, 15e3), "Ibn": (6e3, 15e3)}
-        hot |= {"IIn": (5e3, 13e3), "LBV": (5e3, 12e3), "AGN": (9e3, 40e3), "Galaxy": (4e3, 8e3), "Star": (2800, 6e3)}
-        hot |= {"other": (4e3, 25e3)}
-        spans = {"TDE": (0.01, 0.25), "SLSN-I": (0.05, 0.6), "SLSN-II": (0.03, 0.4), "Galaxy": (0.0, 0.3)}
-        spans |= {"AGN": (0.0, 0.8), "LBV": (0.001, 0.02), "Star": (0.0, 0.001)}
-        z = rng.uniform(*spans.get(kind, (0.003, 0.12)))
-        continuum = planck(self.wave, rng.uniform(*hot.get(kind, (4e3, 11e3))))
-        flux = (1.0 + self.bank.flat[row].astype(float)) * continuum
-        flux /= np.median(flux[good])
-        if kind not in ("Galaxy", "Star", "AGN") and rng.random() < 0.5:
-            host = self.host()
-            share = rng.uniform(0, 0.6)
-            flux = (1 - share) * flux + share * host / np.median(host[good])
-        flux = self.tilt(self.shifted(flux, good, z))
-        return (*self.noisy(np.nan_to_num(flux), np.isfinite(flux)), z)
-
-    def degraded(self, number):
-        """Return a training spectrum, noisier, shorter, tilted, at times with more of its host."""
-        flux, good = self.flux[number].astype(float), self.good[number]
-        z = float(self.meta[number]["z"])
-        if self.rng.random() < 0.25 and good.sum() > 100:
-            row = self.rng.choice(self.galaxies)
-            host = self.shifted(
-                (1.0 + self.bank.flat[row].astype(float)) * planck(self.wave, 5200.0), self.bank.flat[row] != 0, z
-            )
-            both = good & np.isfinite(host)
-            if both.sum() > 250:
-                share = self.rng.uniform(0, 0.5)
-                level = np.nanmedian(host[both])
-                flux = np.where(both, (1 - share) * flux / np.median(flux[both]) + share * host / level, 0.0)
-                good = both
-        return self.noisy(self.tilt(flux), good)
+def phased(bank: Any) -> tuple[Any, Any]:
+    """Return rows in the order of object and phase, and where each group of an object's like phases begins."""
+    of_object = np.searchsorted(bank.starts, np.arange(len(bank)), side="right")
+    phase = np.where(np.isfinite(bank.phases), np.searchsorted(PHASES, bank.phases), len(PHASES) + 1)
+    code = of_object * 10 + phase
+    order = np.argsort(code, kind="stable")
+    return order, np.flatnonzero(np.diff(code[order], prepend=-1))
 
 
-def main():
+def main() -> None:
     folder, bank_file, out = (Path(word) for word in sys.argv[1:4])
-    part, parts = (int(word) for word in (sys.argv[4] if len(sys.argv) > 4 else "0/1").split("/"))
     out.mkdir(parents=True, exist_ok=True)
     bank = read_bank(bank_file)
-    rng = np.random.default_rng(20261126)
-    scene = Scene(folder, bank, rng)
-    transforms = prepare(np.asarray(bank.flat, np.float32), bank.spans)
-    starts = bank.starts
-    kinds = np.array([KINDS.index(scene.kinds[row]) for row in starts])
-    names = np.array([plain(bank.objects[row]) for row in starts])
-    jobs = [("train", number, 0) for number in range(len(scene.meta))]
-    jobs += [("degraded", number, 0) for number in range(len(scene.meta))]
-    bounds = [*starts, len(bank)]
-    for first, last in pairwise(bounds):
-        kind = scene.kinds[first]
-        if kind in PLENTY:
-            continue
-        rows = rng.permutation(np.arange(first, last))
-        most, copies = (4, 1) if kind.startswith(("Ia", "Ic")) else (12, 2)
-        if kind in ("Galaxy", "AGN", "LBV", "Star", "other", "SLSN-II", "Ca-rich"):
-            most, copies = 12, 8
-        jobs += [("bank", int(row), copy) for row in rows[:most] for copy in range(copies)]
-    jobs = [jobs[k] for k in rng.permutation(len(jobs))][part::parts]
-    print(len(jobs), "spectra", flush=True)
+    scene = Scene(folder, bank)
+    order, groups = phased(bank)
+    transforms = prepare(np.asarray(bank.flat, np.float32)[order], bank.spans[order])
+    kinds = np.array([KINDS.index(scene.kinds[row]) for row in bank.starts])
+    starts = np.searchsorted(groups, bank.starts)
+    group_names = np.array([plain(bank.objects[row]) for row in order[groups]])
+    np.savez(out / "groups.npz", row=order[groups], name=group_names)
+    todo = jobs(scene)
+    todo = todo[: int(sys.argv[4]) if len(sys.argv) > 4 else None]
+    print(len(todo), "spectra,", len(groups), "groups", flush=True)
     start, kept = time.process_time(), []
-    for count, (what, number, copy) in enumerate(jobs):
-        scene.rng = np.random.default_rng([number, copy, len(what)])
+    for count, (what, number, copy) in enumerate(todo):
+        scene.rng = np.random.default_rng([number, copy, len(what), 3])
         if what == "bank":
-            flux, good, z = scene.template(number)
-            name, kind = bank.objects[number], scene.kinds[number]
+            flux, good, z, own = scene.template(number)
+            kind = str(scene.kinds[number])
+        elif what == "star":
+            flux, good, z, own = scene.star(number)
+            kind = "Star"
         else:
             about = scene.meta[number]
-            flux, good = (
-                (scene.flux[number].astype(float), scene.good[number]) if what == "train" else scene.degraded(number)
-            )
-            z, name = float(about["z"]), about["obj"]
-            kind = about["type"] if about["type"] == "Ib/c" else kind_of(RAW.get(about["type"], about["type"]))
-        if good.sum() < 150:
-            continue
-        try:
-            flat = flatten(scene.measured(flux, good))
-        except NightpipeError:
-            continue
-        found = by_group(correlate_all(flat, transforms, HIGHEST), starts)
-        found[names == plain(name)] = 0.0
-        kept.append(
-            (
-                what,
-                number,
-                plain(name),
-                kind,
-                z,
-                profiles(found, kinds, len(KINDS)).astype(np.float16),
-                np.array([flat.value, flat.error, flat.good, flat.level]).astype(np.float16),
-            )
-        )
-        if (count + 1) % 500 == 0 or count + 1 == len(jobs):
-            print(count + 1, time.process_time() - start, flush=True)
+            z, kind, own = float(about["z"]), kind_in(about), (plain(about["obj"]),)
+            raw = scene.flux[number].astype(float), scene.good[number]
+            flux, good = raw if what == "train" else scene.degraded(number)
+        if good.sum() >= 150:
+            try:
+                flat = flatten(scene.measured(flux, good))
+            except NightpipeError:
+                flat = None
+            if flat is not None:
+                rows = correlate_all(flat, transforms, HIGHEST)
+                fine = by_group(rows, groups)
+                fine[np.isin(group_names, own)] = 0.0
+                found = by_group(fine, starts)
+                lags = fine.shape[1] // POOL * POOL
+                pooled = fine[:, :lags].reshape(len(groups), -1, POOL).max(axis=2)
+                kept.append(
+                    (
+                        what,
+                        number,
+                        own[0],
+                        kind,
+                        z,
+                        profiles(found, kinds, len(KINDS)).astype(np.float16),
+                        np.array([flat.value, flat.error, flat.good, flat.level]).astype(np.float32),
+                        np.clip(np.round(8.0 * np.sqrt(pooled)), 0, 255).astype(np.uint8),
+                    )
+                )
+        if (count + 1) % BATCH == 0 or count + 1 == len(todo):
+            print(count + 1, round(time.process_time() - start), "s", flush=True)
             columns = list(zip(*kept, strict=True))
-            path = out / f"features_{part}_{count // 500:03d}.npz"
             np.savez(
-                path,
+                out / f"features_{count // BATCH:03d}.npz",
                 what=columns[0],
                 number=columns[1],
                 name=columns[2],
@@ -202,6 +144,7 @@ def main():
                 z=columns[4],
                 profile=np.array(columns[5]),
                 flat=np.array(columns[6]),
+                groups=np.array(columns[7]),
             )
             kept = []
 

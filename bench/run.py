@@ -19,19 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SUBJECTS = (
-    "combining",
-    "cosmics",
-    "splines",
-    "sums",
-    "fits",
-    "resampling",
-    "stacking",
-    "subtracting",
-    "photometry",
-    "master",
-    "frame4k",
-)
+SUBJECTS = ("combining", "cosmics", "splines", "sums", "fits", "resampling", "stacking", "subtracting", "photometry")
 
 
 @dataclass

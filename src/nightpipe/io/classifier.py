@@ -36,7 +36,8 @@ def ranker(path: Path | None = None) -> Ranker:
                 kept["scale"].astype(np.float32),
                 tuple(str(kind) for kind in kept["kinds"]),
                 float(kept["temperature"]),
-                (float(kept["error"][0]), float(kept["error"][1])),
+                kept["error"].astype(np.float64),
+                kept["curve"].astype(np.float64),
             )
     except (OSError, KeyError, ValueError) as error:
         remedy = "install the package again, or train it anew with bench/classifier_train.py"

@@ -17,7 +17,6 @@ MODULES = (
     "fits",
     "hexlight",
     "lenslets",
-    "linefield",
     "moments",
     "psf",
     "resample",

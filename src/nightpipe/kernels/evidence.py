@@ -16,6 +16,7 @@ def evidence(
     weight: ArrayLike,
     spans: ArrayLike,
     lowest: int,
+    spacing: int,
     *,
     freedom: float,
     least: int,
@@ -24,22 +25,41 @@ def evidence(
 
     `product` (templates, lags) is sum(w d t) of data and shifted template, `power` (templates, lags) sum(w t^2),
     `weighted` and `weight` (n + 1,) the running sums of w d^2 and w over the data's bins from 0; `spans` (templates, 2)
-    the template's bins, first and one past the last; lag j shifts the template by `lowest` + j bins. rho is the
-    correlation over the overlap, nu = `freedom` sum(w). Zero where it is negative or fewer than `least` bins overlap.
+    the template's bins, first and one past the last; lag j shifts the template by `lowest` + j `spacing` bins. rho is
+    the correlation over the overlap, nu = `freedom` sum(w). Zero where it is negative or fewer than `least` bins are
+    shared.
     """
     numerator, norm = float32(product), float32(power)
     same_shape("product and power", numerator, norm)
     result = np.zeros(numerator.shape, dtype=np.float32)
     bounds = plain(spans, np.int64)
     _evidence(
-        numerator, norm, float64(weighted), float64(weight), bounds, int(lowest), float(freedom), int(least), result
+        numerator,
+        norm,
+        float64(weighted),
+        float64(weight),
+        bounds,
+        int(lowest),
+        int(spacing),
+        float(freedom),
+        int(least),
+        result,
     )
     return result
 
 
 @kernel
 def _evidence(
-    product: F32, power: F32, weighted: F64, weight: F64, spans: I64, lowest: int, freedom: float, least: int, out: F32
+    product: F32,
+    power: F32,
+    weighted: F64,
+    weight: F64,
+    spans: I64,
+    lowest: int,
+    spacing: int,
+    freedom: float,
+    least: int,
+    out: F32,
 ) -> None:
     n = len(weight) - 1
     data_first, data_last = 0, n
@@ -49,8 +69,8 @@ def _evidence(
         data_last -= 1
     for row in range(product.shape[0]):
         for lag in range(product.shape[1]):
-            first = min(max(spans[row, 0] + lowest + lag, data_first), n)
-            last = min(max(spans[row, 1] + lowest + lag, 0), data_last)
+            first = min(max(spans[row, 0] + lowest + spacing * lag, data_first), n)
+            last = min(max(spans[row, 1] + lowest + spacing * lag, 0), data_last)
             if last - first < least or product[row, lag] <= 0.0 or power[row, lag] <= 0.0:
                 continue
             squares = weighted[last] - weighted[first]
@@ -64,4 +84,4 @@ def _evidence(
 
 def rehearse() -> None:
     """Compile with the smallest arrays."""
-    evidence(np.ones((1, 1)), np.ones((1, 1)), np.arange(3.0), np.arange(3.0), [[0, 2]], 0, freedom=0.2, least=1)
+    evidence(np.ones((1, 1)), np.ones((1, 1)), np.arange(3.0), np.arange(3.0), [[0, 2]], 0, 1, freedom=0.2, least=1)

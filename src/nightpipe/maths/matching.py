@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ MISMATCH = 0.12
 """Scatter of a flattened spectrum about the template of another object of its kind; it caps the weight of a bin."""
 LOWEST = -8
 """Least shift, in bins: z = -0.0108."""
+SPACING = 2
+"""Bins between the shifts that are looked at: what passes the band has five samples in its narrowest peak then."""
 LEAST_LAP = 0.30
 """Least overlap in ln(wavelength)."""
 BLOCK = 64
@@ -62,12 +65,16 @@ def data_of(flat: Flat, cut: float) -> tuple[FloatArray, FloatArray]:
     return passed, np.where(flat.good, MISMATCH**2 / (MISMATCH**2 + noise), 0.0)
 
 
-def correlate_all(flat: Flat, bank: Transforms, highest: int) -> F32:
-    """Return the evidence (templates, lags) of every template shifted by -8 ... `highest` bins."""
-    data, weight = data_of(flat, bank.cut)
+def correlate_all(flat: Flat, bank: Transforms, highest: int, cut: float = BINS) -> F32:
+    """Return the evidence (templates, lags) of every template shifted by -8, -6 ... `highest` bins, see `lags`.
+
+    `cut` is the band pass' upper end for spectra of low resolution, see `logflux.cut_of`; never above the bank's.
+    """
+    cut = min(cut, bank.cut)
+    data, weight = data_of(flat, cut)
     squares, weights = (np.concatenate([[0.0], np.cumsum(values)]) for values in (weight * data**2, weight))
     first, second = (_transformed(values) for values in (weight * data, weight))
-    found = np.empty((len(bank.spans), highest + 1 - LOWEST), dtype=np.float32)
+    found = np.empty((len(bank.spans), len(lags(highest))), dtype=np.float32)
     for start in range(0, len(found), BLOCK):
         rows = slice(start, start + BLOCK)
         product = _shifted(bank.template[rows], first, highest)
@@ -79,7 +86,8 @@ def correlate_all(flat: Flat, bank: Transforms, highest: int) -> F32:
             weights,
             bank.spans[rows],
             LOWEST,
-            freedom=2.0 * bank.cut / BINS,
+            SPACING,
+            freedom=2.0 * cut / BINS,
             least=int(LEAST_LAP / STEP),
         )
     return found
@@ -90,14 +98,33 @@ def _transformed(values: FloatArray) -> C64:
 
 
 def _shifted(transforms: C64, other: C64, highest: int) -> F32:
-    """Return sum(data[i] template[i - lag]) for each template and lag, from the transforms of both."""
-    full = irfft(np.conj(transforms) * other, LENGTH, axis=-1)
-    return np.ascontiguousarray(np.concatenate([full[:, LOWEST:], full[:, : highest + 1]], axis=1))
+    """Return sum(data[i] template[i - lag]) for each template and every second lag, from the transforms of both.
+
+    The transform of every second value of a sequence is the mean of its transform and of that half a turn on, so that
+    half the length gives them exactly.
+    """
+    product = np.conj(transforms) * other
+    half = LENGTH // (2 * SPACING)
+    folded = np.float32(0.5) * (product[:, : half + 1] + np.conj(product[:, : half - 1 : -1]))
+    full = irfft(folded, LENGTH // SPACING, axis=-1)
+    return np.ascontiguousarray(
+        np.concatenate([full[:, LOWEST // SPACING :], full[:, : highest // SPACING + 1]], axis=1)
+    )
 
 
 def lag_of(redshift: float) -> int:
     """Return the shift of a redshift, in whole bins."""
     return round(float(np.log1p(redshift)) / STEP)
+
+
+def column_of(redshift: float) -> int:
+    """Return the column, among `lags`, of a redshift; it may lie outside."""
+    return round((float(np.log1p(redshift)) / STEP - LOWEST) / SPACING)
+
+
+def shift_of(column: Any) -> Any:
+    """Return the shift in bins of a column, which may lie between two, or of several."""
+    return LOWEST + SPACING * column
 
 
 def redshift_of(lag: float) -> float:
@@ -107,7 +134,7 @@ def redshift_of(lag: float) -> float:
 
 def lags(highest: int) -> NDArray[np.int64]:
     """Return the shifts that `correlate_all` looks at."""
-    return np.arange(LOWEST, highest + 1)
+    return np.arange(LOWEST, highest + 1, SPACING)
 
 
 def by_group(values: F32, starts: I64) -> F32:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.logflux import BINS, STEP, Flat
-from nightpipe.maths.matching import LOWEST, MISMATCH
+from nightpipe.maths.matching import MISMATCH, shift_of
+from nightpipe.maths.narrow import Narrow, at_columns
 
 F32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
@@ -25,7 +26,8 @@ class Ranker:
     """An ensemble of networks: `weights[m]`, `biases[m]` the layers of member m; inputs are shifted and scaled first.
 
     The outputs are the kinds in the order of `kinds`, and last "this redshift is wrong". `temperature` divides the
-    logarithms of the odds, `error` (2,) are the terms of the redshift's error, see `redshift_error`.
+    logarithms of the odds, `error` (n,) are the terms of the redshift's error, see `redshifts.error_of`; `curve` (2, m)
+    maps the probability of the likeliest type to how often it is right.
     """
 
     weights: tuple[tuple[F32, ...], ...]
@@ -34,49 +36,47 @@ class Ranker:
     scale: F32
     kinds: tuple[str, ...]
     temperature: float
-    error: tuple[float, float]
+    error: FloatArray
+    curve: FloatArray
 
 
-def inputs(flat: Flat, profile: F32, columns: I64) -> F32:
+def inputs(flat: Flat, profile: F32, phased: F32, lines: Narrow, columns: I64) -> F32:
     """Return the network's inputs (candidates, features) for the redshifts in the given columns of `profile`.
 
-    `profile` (kinds, 2, lags) as of `maths.profiles`. In order: the flattened spectrum in the rest frame, each bin
-    weighted by its noise; the weights; the continuum's shape; where it is known; the evidence of each kind there, and
-    what it lacks of the best anywhere; the length, the noise, and ln(1 + z).
+    `profile` (kinds, 2, lags) and `phased` (candidates, n) as of `maths.profiles`, `lines` of `maths.narrow`. In order:
+    the flattened spectrum in the rest frame, each bin weighted by its noise; the weights; the continuum's shape; where
+    it is known; the evidence of each kind there, and what it lacks of the best anywhere; length, noise, ln(1 + z), the
+    best evidence; the evidence by phase; the narrow lines.
     """
-    rows = [_at(flat, profile, int(column)) for column in columns]
-    return np.array(rows, dtype=np.float32)
-
-
-def _at(flat: Flat, profile: F32, column: int) -> FloatArray:
-    shift = column + LOWEST
     weight = np.where(flat.good, MISMATCH**2 / (MISMATCH**2 + 0.2 * flat.error**2), 0.0)
-    squeezed = flat.value / (1.0 + 0.5 * np.abs(flat.value))
-    shape = _coarse(_moved(weight * squeezed, shift))
-    cover = _coarse(_moved(weight, shift))
-    known = _moved(np.where(flat.good, 1.0, 0.0), shift)[COLOUR // 2 :: COLOUR]
-    colour = _moved(flat.level, shift)[COLOUR // 2 :: COLOUR] * known
-    mean = colour.sum() / max(known.sum(), 1.0)
-    colour = np.clip((colour - mean) * known, -2.0, 2.0)
-    here = np.sqrt(profile[:, :, max(column - 2, 0) : column + 3].max(axis=2).astype(np.float64)).ravel() / 3.0
-    best = np.sqrt(float(profile.max())) / 3.0
-    noise = float(np.log(np.median(flat.error[flat.good]) + 1e-3))
-    length = float(flat.good.sum()) / BINS
-    return np.concatenate([shape, cover, colour, known, here, here - best, [length, noise, shift * STEP, best]])
+    squeezed = weight * flat.value / (1.0 + 0.5 * np.abs(flat.value))
+    known = np.where(flat.good, 1.0, 0.0)
+    best = float(np.sqrt(float(profile.max())) / 3.0)
+    facts = [float(known.sum()) / BINS, float(np.log(np.median(flat.error[flat.good]) + 1e-3)), 0.0, best]
+    rows = [_at(np.array([squeezed, weight, known, flat.level]), profile, int(column), facts) for column in columns]
+    return np.concatenate([np.array(rows, dtype=np.float32), phased, at_columns(lines, columns)], axis=1)
+
+
+def _at(spectrum: FloatArray, profile: F32, column: int, facts: list[float]) -> FloatArray:
+    shift = int(shift_of(column))
+    moved = _moved(spectrum, shift)
+    known, colour = moved[2:, COLOUR // 2 :: COLOUR]
+    colour = colour * known
+    colour = np.clip((colour - colour.sum() / max(known.sum(), 1.0)) * known, -2.0, 2.0)
+    here = np.sqrt(profile[:, :, max(column - 1, 0) : column + 2].max(axis=2).astype(np.float64)).ravel() / 3.0
+    shape = moved[:2].reshape(2, -1, COARSE).mean(axis=2).ravel()
+    facts = [facts[0], facts[1], shift * STEP, facts[3]]
+    return np.concatenate([shape, colour, known, here, here - facts[3], facts])
 
 
 def _moved(values: FloatArray, shift: int) -> FloatArray:
-    """Return values moved `shift` bins to the blue, nothing coming in from the end."""
+    """Return rows moved `shift` bins to the blue, nothing coming in from the end."""
     found = np.zeros_like(values)
     if shift >= 0:
-        found[: BINS - shift] = values[shift:]
+        found[:, : BINS - shift] = values[:, shift:]
     else:
-        found[-shift:] = values[:shift]
+        found[:, -shift:] = values[:, :shift]
     return found
-
-
-def _coarse(values: FloatArray) -> FloatArray:
-    return np.asarray(values.reshape(-1, COARSE).mean(axis=1))
 
 
 def log_odds(ranker: Ranker, features: F32) -> FloatArray:
@@ -108,9 +108,13 @@ def joint(odds: FloatArray, temperature: float, prior: FloatArray | None = None)
     return np.asarray(value / max(float(value.sum()), 1e-300))
 
 
-def redshift_error(evidence: float, redshift: float, terms: tuple[float, float]) -> float:
-    """Return the standard error of a redshift: scatter between objects of a kind, and noise that falls with evidence.
-
-    ``(1 + z) hypot(terms[0], terms[1] / sqrt(evidence))``, the terms measured on spectra of known redshift.
-    """
-    return float((1.0 + redshift) * np.hypot(terms[0], terms[1] / np.sqrt(max(evidence, 1.0))))
+def sharpened(types: FloatArray, curve: FloatArray) -> FloatArray:
+    """Return probabilities (n,) whose largest is what `curve` makes of it; the others keep their ratios."""
+    best = int(np.argmax(types))
+    rest = 1.0 - float(types[best])
+    if rest <= 1e-9:
+        return types
+    new = float(np.interp(types[best], curve[0], curve[1]))
+    factor = np.full(len(types), (1.0 - new) / rest)
+    factor[best] = new / float(types[best])
+    return np.asarray(types * factor)

@@ -18,6 +18,9 @@ from nightpipe.io.banks import write_bank
 from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output, text_keywords
 from nightpipe.io.text import write_keys
 from nightpipe.maths.logflux import BINS
+from nightpipe.maths.narrow import COUNT
+from nightpipe.maths.profiles import PARTS
+from nightpipe.maths.redshifts import TERMS
 from nightpipe.model.classification import Classification, TemplateMatch
 from nightpipe.model.templates import TYPES
 from nightpipe.steps.post.classify import Classify
@@ -153,7 +156,11 @@ def test_the_packaged_ranker_is_sound():
     model = ranker()
     assert len(model.weights) >= 3
     assert all(np.isfinite(matrix).all() for member in model.weights for matrix in member)
-    assert model.centre.shape == (2 * BINS // 4 + 2 * BINS // 64 + 4 * len(model.kinds) + 4,)
+    kinds = len(model.kinds)
+    assert model.centre.shape == (2 * BINS // 4 + 2 * BINS // 64 + 4 * kinds + 4 + (PARTS + 1) * kinds + COUNT,)
+    assert np.all(np.diff(model.curve) >= 0)
+    assert model.curve[1, -1] <= 1.0
+    assert model.error.shape == (TERMS,)
     with pytest.raises(ReferenceMissingError, match="classifier_train"):
         ranker(Path("/nowhere.npz"))
 

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.transfer import (
-    Transfer,
-    Value,
-    bias_noise,
-    gain,
-    joined,
-    overscan_noise,
-    transfer,
-    transfer_by_light,
-)
+from nightpipe.maths.transfer import Transfer, Value, bias_noise, gain, joined, overscan_noise, transfer
 from nightpipe.model.detector import Amplifier, Noise
 from nightpipe.model.frame import RawFrame
 from nightpipe.steps.detector.overscan import pedestal, steady_lines
@@ -41,7 +32,6 @@ class Measured(NamedTuple):
 class MeasureNoise(Step):
     """Measure gain and read noise from pairs of bias and flat frames; fall back on overscan, then on the header."""
 
-    version: ClassVar[int] = 2
     box: int = parameter(32, "side of the boxes in which pairs are compared", unit="pixel", ge=8, le=512)
     pairs: int = parameter(6, "use this many pairs of each kind at most", ge=1, le=100)
     least_light: float = parameter(3.0, "flat boxes need this much photon noise", unit="read noise", gt=0)
@@ -55,8 +45,7 @@ class MeasureNoise(Step):
 
         Read noise comes from bias pairs, else from the overscan of any frame, else from the header (caveat
         ``noise.header``); the gain from flat pairs, else from the header (caveat ``gain.header``). What differs from
-        the header significantly carries ``gain.differs`` or ``noise.differs``, naming both numbers. Behind lenslets
-        light changes from pixel to pixel: pixels of equal light stand for boxes.
+        the header significantly carries ``gain.differs`` or ``noise.differs``, naming both numbers.
 
         Raises
         ------
@@ -94,8 +83,7 @@ class MeasureNoise(Step):
             if a is None or b is None:
                 return UNKNOWN
             limit = one.detector.linear_to or np.inf
-            compare = transfer_by_light if one.disperser is not None and one.disperser.lenslets else transfer
-            points.append(_lit(compare(a, b, (a >= limit) | (b >= limit), noise, self.box), self.least_light))
+            points.append(_lit(transfer(a, b, (a >= limit) | (b >= limit), noise, self.box), self.least_light))
         if not points:
             return UNKNOWN
         value = gain(joined(points))

@@ -11,17 +11,20 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.compare import compare
-from nightpipe.maths.matching import I64, LOWEST, lag_of, redshift_of
-from nightpipe.maths.ranker import Ranker, inputs, joint, log_odds, redshift_error
+from nightpipe.maths.matching import I64, column_of, lag_of, redshift_of, shift_of
+from nightpipe.maths.ranker import Ranker, joint, log_odds, sharpened
+from nightpipe.maths.redshifts import Centres, agreed, around, centres, error_of, error_types, plausible
 from nightpipe.model.classification import Classification, Observed, RedshiftMode, TemplateMatch
 from nightpipe.model.templates import GROUPS, KINDS, TYPES
-from nightpipe.steps.post.evidence import Evidence, ReadyBank, candidates, prepared, weighed
+from nightpipe.steps.post.evidence import Evidence, ReadyBank, candidates, prepared, ranked, weighed
 from nightpipe.steps.post.overlay import flux_fits, host_share, overlays
 from nightpipe.steps.post.snid import snid_table
 
 FloatArray = NDArray[np.float64]
-NEAR = 9
-"""Redshifts within so many bins (0.012) are the same answer."""
+TYPE_OF = np.array([TYPES.index(GROUPS[kind]) for kind in KINDS])
+"""Place of each kind's type in TYPES."""
+NEAR = 4
+"""Redshifts within so many columns (8 bins, 0.011) are the same answer."""
 
 
 class Classify(Step):
@@ -32,7 +35,7 @@ class Classify(Step):
     evidence; its probabilities are calibrated by object. The numbers of SNID (Blondin & Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -53,13 +56,26 @@ class Classify(Step):
                 "a range of wavelengths", f"blue {self.blue:g} >= red {self.red:g}", "mend Classify.blue"
             )
         log, flat = prepared(spectrum, (self.blue, self.red))
-        evidence = weighed(log, flat, bank, lag_of(self.z_max), self._of_phase(bank))
+        evidence = weighed(log, flat, bank, lag_of(self.z_max), self._of_phase(bank), spectrum.resolution)
         columns = candidates(evidence, self.redshift if self.redshift_error == 0.0 else None)
         if len(columns) == 0:
-            columns = np.array([-LOWEST], dtype=np.int64)
-        odds = log_odds(ranker, inputs(flat, evidence.profile, columns))
+            columns = np.array([column_of(0.0)], dtype=np.int64)
+        odds = log_odds(ranker, ranked(evidence, bank, columns))
         chance = joint(odds, ranker.temperature, self._of_redshift(columns))
-        return self._answer(spectrum, evidence, bank, ranker, columns, chance)
+        found = centres(around(evidence.profile, columns), columns, chance)
+        return self._answer(spectrum, evidence, bank, ranker, found, self._calibrated(found, chance, ranker))
+
+    def _calibrated(self, found: Centres, chance: FloatArray, ranker: Ranker) -> FloatArray:
+        """Return the probabilities (candidates, kinds), those of the types as often right as they say."""
+        if not self._given:
+            chance = plausible(found, chance)
+        types = by_type(chance)
+        factor = sharpened(types, ranker.curve) / np.maximum(types, 1e-300)
+        return np.asarray(chance * factor[TYPE_OF])
+
+    @property
+    def _given(self) -> bool:
+        return self.redshift is not None and self.redshift_error == 0.0
 
     def _of_phase(self, bank: ReadyBank) -> FloatArray | None:
         """Return the log prior of each template; those of unknown phase lose as much as ones a sigma off."""
@@ -77,7 +93,7 @@ class Classify(Step):
     def _of_redshift(self, columns: I64) -> FloatArray | None:
         if self.redshift is None or self.redshift_error == 0.0:
             return None
-        z = np.array([redshift_of(int(column) + LOWEST) for column in columns])
+        z = np.array([redshift_of(shift_of(int(column))) for column in columns])
         width = np.hypot(self.redshift_error, 0.004)
         weight = np.exp(-0.5 * ((z - self.redshift) / width) ** 2) + 1e-6
         return np.asarray(weight[:, None])
@@ -88,17 +104,16 @@ class Classify(Step):
         evidence: Evidence,
         bank: ReadyBank,
         ranker: Ranker,
-        columns: I64,
+        found: Centres,
         chance: FloatArray,
     ) -> Classification:
         kinds = {kind: float(value) for kind, value in zip(KINDS, chance.sum(axis=0), strict=True)}
         types = {name: sum(value for kind, value in kinds.items() if GROUPS[kind] == name) for name in TYPES}
         type_ = max(types, key=lambda name: types[name])
         kind = max((name for name in KINDS if GROUPS[name] == type_), key=lambda name: kinds[name])
-        order = np.argsort(-chance.sum(axis=1))
-        matches = matched(evidence, bank, int(columns[order[0]]))
-        modes = tuple(self._mode(evidence, bank, ranker, int(columns[k]), chance[k]) for k in order)
-        modes = tuple(mode for mode in merged_modes(modes) if mode.probability > 0.005) or modes[:1]
+        modes = self._modes(found, chance, ranker)
+        place = redshift_column(modes[0].z, evidence.profile.shape[2])
+        matches = matched(evidence, bank, place)
         phase, phase_error = phase_of(matches, kind)
         verdict, caveats = self._verdict(evidence, type_, types[type_])
         grid, density = _density(modes)
@@ -111,7 +126,7 @@ class Classify(Step):
             types=types,
             kinds=kinds,
             modes=modes,
-            redshift_given=self.redshift is not None and self.redshift_error == 0.0,
+            redshift_given=self._given,
             phase=phase,
             phase_error=phase_error,
             host_share=share,
@@ -130,16 +145,16 @@ class Classify(Step):
             object=spectrum.object,
         )
 
-    def _mode(
-        self, evidence: Evidence, bank: ReadyBank, ranker: Ranker, column: int, chance: FloatArray
-    ) -> RedshiftMode:
-        probability = float(chance.sum())
-        if self.redshift is not None and self.redshift_error == 0.0:
-            return RedshiftMode(self.redshift, 0.0, probability)
-        near = slice(max(column - NEAR, 0), column + NEAR + 1)
-        z = refined(evidence, bank, near, int(np.argmax(chance)))
-        strongest = float(evidence.profile[:, 0, near].max())
-        return RedshiftMode(z, redshift_error(strongest, z, ranker.error), probability)
+    def _modes(self, found: Centres, chance: FloatArray, ranker: Ranker) -> tuple[RedshiftMode, ...]:
+        """Return the possible redshifts with their errors, the likeliest first."""
+        if self._given:
+            return (RedshiftMode(float(self.redshift or 0.0), 0.0, 1.0),)
+        types = by_type(chance)
+        answers = agreed(found, chance, error_types(types))
+        told = [
+            RedshiftMode(float(np.expm1(one.place)), error_of(one, ranker.error), one.probability) for one in answers
+        ]
+        return tuple(mode for mode in told if mode.probability > 0.005) or (told[0],)
 
     def _verdict(self, evidence: Evidence, type_: str, probability: float) -> tuple[str, tuple[Caveat, ...]]:
         """Return the answer in words, with a caveat where it is not a type."""
@@ -155,18 +170,23 @@ class Classify(Step):
         return ("not a supernova" if type_ == "notSN" else type_), ()
 
 
+def by_type(chance: FloatArray) -> FloatArray:
+    """Return the probabilities of the types (types,) from those of (candidates, kinds)."""
+    return np.bincount(TYPE_OF, chance.sum(axis=0), len(TYPES)).astype(np.float64)
+
+
 def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -> tuple[TemplateMatch, ...]:
     """Return the best templates about a redshift with the numbers of SNID, by evidence; two of an object at most."""
     near = evidence.rows[:, max(column - NEAR, 0) : column + NEAR + 1]
     best = near.max(axis=1)
-    lag = np.argmax(near, axis=1) + max(column - NEAR, 0) + LOWEST
+    lag = shift_of(np.argmax(near, axis=1) + max(column - NEAR, 0))
     order = np.argsort(-best, kind="stable")[:most]
     order = order[best[order] > 0.0]
     if len(order) == 0:
         return ()
     own = bank.bank
     flat = np.asarray(own.flat[order], dtype=np.float32)
-    found = compare(evidence.flat, flat, own.spans[order], lag[order].astype(np.int64))
+    found = compare(evidence.flat, flat, own.spans[order], np.asarray(lag[order], dtype=np.int64))
     kinds = own.kinds
     return tuple(
         TemplateMatch(
@@ -188,35 +208,9 @@ def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -
     )
 
 
-def refined(evidence: Evidence, bank: ReadyBank, near: slice, kind: int) -> float:
-    """Return the redshift within a range of columns: the mean over the kind's best objects, weighted by evidence.
-
-    One template's own redshift is off by the velocity of its lines; several objects share the error.
-    """
-    rows = bank.rows_of(kind)
-    values = evidence.rows[rows, near]
-    best = values.max(axis=1)
-    top = np.argsort(-best)[:10]
-    if len(top) == 0 or best[top[0]] <= 0.0:
-        return redshift_of(0.5 * (near.start + near.stop - 1) + LOWEST)
-    weight = np.exp(np.sqrt(best[top]) - np.sqrt(best[top[0]])) * (best[top] > 0)
-    peak = np.argmax(values[top], axis=1) + near.start + LOWEST
-    return redshift_of(float(np.average(peak, weights=weight)))
-
-
-def merged_modes(modes: tuple[RedshiftMode, ...]) -> tuple[RedshiftMode, ...]:
-    """Return modes that are apart: nearer than 0.008 they are one, at their mean, and the probabilities add."""
-    kept: list[RedshiftMode] = []
-    for mode in modes:
-        near = next((k for k, one in enumerate(kept) if abs(one.z - mode.z) < 0.008 * (1.0 + one.z)), None)
-        if near is None:
-            kept.append(mode)
-            continue
-        one = kept[near]
-        total = max(one.probability + mode.probability, 1e-12)
-        z = (one.probability * one.z + mode.probability * mode.z) / total
-        kept[near] = RedshiftMode(z, one.error, total)
-    return tuple(sorted(kept, key=lambda mode: -mode.probability))
+def redshift_column(z: float, columns: int) -> int:
+    """Return the column of a redshift among so many, the nearest where it lies outside."""
+    return min(max(column_of(z), 0), columns - 1)
 
 
 def phase_of(matches: tuple[TemplateMatch, ...], kind: str) -> tuple[float, float]:

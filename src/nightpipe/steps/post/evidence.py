@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.logflux import Flat, LogSpectrum, flatten, scatter, to_log
-from nightpipe.maths.matching import F32, I64, LOWEST, Transforms, by_group, correlate_all, lag_of, prepare
-from nightpipe.maths.profiles import likely, profiles
+from nightpipe.maths.logflux import BINS, Flat, LogSpectrum, cut_of, flatten, scatter, to_log
+from nightpipe.maths.matching import F32, I64, Transforms, by_group, column_of, correlate_all, prepare
+from nightpipe.maths.narrow import Narrow, emission_columns, narrow_lines
+from nightpipe.maths.profiles import APART, Parts, by_phase, likely, of_parts, parts_of, profiles
+from nightpipe.maths.ranker import inputs
 from nightpipe.model.classification import Observed
 from nightpipe.model.templates import KINDS, Bank
 
@@ -19,12 +21,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ReadyBank:
-    """A bank with its transforms, made once for many spectra; `objects` (m,) the kind of each object."""
+    """A bank with its transforms, made once for many spectra.
+
+    `starts`, `kinds` (objects,) are the first row and the kind of each object, `parts` the groups of like phase.
+    """
 
     bank: Bank
     transforms: Transforms
     starts: I64
     kinds: I64
+    parts: Parts
 
     def rows_of(self, kind: int) -> NDArray[np.intp]:
         """Return the rows of a kind."""
@@ -39,17 +45,19 @@ def ready(bank: Bank, without: tuple[str, ...] = ()) -> ReadyBank:
         hidden = np.isin(np.char.lower(bank.objects), [name.lower() for name in without])
         flat = np.where(hidden[:, None], np.float32(0.0), flat)
     starts = bank.starts
-    kinds = np.array([KINDS.index(bank.kinds[row]) for row in starts], dtype=np.int64)
-    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds)
+    names = bank.kinds
+    kinds = np.array([KINDS.index(names[row]) for row in starts], dtype=np.int64)
+    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, parts_of(starts, kinds, bank.phases))
 
 
 class Evidence(NamedTuple):
-    """The spectrum on the grid, flattened; evidence (templates, lags) and by kind (kinds, 2, lags)."""
+    """The spectrum on the grid, flattened; evidence (templates, lags) and by kind (kinds, 2, lags); narrow lines."""
 
     spectrum: LogSpectrum
     flat: Flat
     rows: F32
     profile: F32
+    lines: Narrow
 
 
 def prepared(spectrum: Observed, ranges: tuple[float, float]) -> tuple[LogSpectrum, Flat]:
@@ -65,18 +73,31 @@ def prepared(spectrum: Observed, ranges: tuple[float, float]) -> tuple[LogSpectr
     return log, flatten(log)
 
 
-def weighed(log: LogSpectrum, flat: Flat, bank: ReadyBank, highest: int, prior: FloatArray | None) -> Evidence:
-    """Correlate with the whole bank; `prior` (templates,) is added: the log of a prior on each template."""
-    rows = correlate_all(flat, bank.transforms, highest)
+def weighed(
+    log: LogSpectrum, flat: Flat, bank: ReadyBank, highest: int, prior: FloatArray | None, resolution: float = 0.0
+) -> Evidence:
+    """Correlate with the whole bank; `prior` (templates,) is added: the log of a prior on each template.
+
+    Below a resolving power of about 90 (0: unknown) what the spectrum cannot show is left out of the band.
+    """
+    rows = correlate_all(flat, bank.transforms, highest, cut_of(resolution) if resolution > 0 else BINS)
     if prior is not None:
         rows = np.maximum(rows + prior.astype(np.float32)[:, None], np.float32(0.0))
     profile = profiles(by_group(rows, bank.starts), bank.kinds, len(KINDS))
-    return Evidence(log, flat, rows, profile)
+    return Evidence(log, flat, rows, profile, narrow_lines(flat))
 
 
 def candidates(evidence: Evidence, redshift: float | None, most: int = 12) -> I64:
-    """Return the columns of the likely redshifts, or that of the given one."""
+    """Return the columns of the likely redshifts, by templates and by narrow emission, or that of the given one."""
+    columns = evidence.profile.shape[2]
     if redshift is not None:
-        column = min(max(lag_of(redshift) - LOWEST, 0), evidence.profile.shape[2] - 1)
-        return np.array([column], dtype=np.int64)
-    return likely(evidence.profile, most)
+        return np.array([min(max(column_of(redshift), 0), columns - 1)], dtype=np.int64)
+    found = likely(evidence.profile, most)
+    more = [column for column in emission_columns(evidence.lines, columns) if np.all(np.abs(found - column) >= APART)]
+    return np.array([*found, *more], dtype=np.int64)
+
+
+def ranked(evidence: Evidence, bank: ReadyBank, columns: I64) -> F32:
+    """Return the network's inputs (candidates, features) at the candidate redshifts."""
+    phased = by_phase(of_parts(evidence.rows, bank.parts, columns), bank.parts, len(KINDS))
+    return inputs(evidence.flat, evidence.profile, phased, evidence.lines, columns)
