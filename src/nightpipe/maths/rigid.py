@@ -12,6 +12,10 @@ from nightpipe.maths.skyfield import Points
 FloatArray = NDArray[np.float64]
 FAR = 1000.0
 """Pixels: turns are fitted as a shift at this distance, so that all unknowns are of one size."""
+CORE = 3.0
+"""Pulls at which a Cauchy weight is a half."""
+TYPICAL = 0.905
+"""Mean Cauchy weight of normal errors with that `CORE`: by so much the weighted normal matrix is too small."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ def fit_rigid(
         normal = design.T @ (design * precision[:, None]) + np.diag(stiff * line)
         solution = np.linalg.solve(normal, design.T @ (precision * value))
         pull, off = (value - design @ solution) / sigma, solution * np.sqrt(stiff)
-        weight = 1.0 / (1.0 + (pull / 3.0) ** 2)
-        line[3:] = 1.0 / (1.0 + (off[3:] / 3.0) ** 2)
+        weight = 1.0 / (1.0 + (pull / CORE) ** 2)
+        line[3:] = 1.0 / (1.0 + (off[3:] / CORE) ** 2)
     chi2 = float(np.sum(weight * pull**2) + np.sum((line * off**2)[3:]))
     dof = max(value.size - 3, 1)
     unit = np.array([1.0, 1.0, 1.0 / FAR])
-    covariance = np.linalg.inv(normal)[:3, :3] * np.outer(unit, unit) * max(chi2 / dof, 1.0)
+    covariance = TYPICAL * np.linalg.inv(normal)[:3, :3] * np.outer(unit, unit) * max(chi2 / dof, 1.0)
     return Rigid(
         solution[:3] * unit, np.asarray(covariance, dtype=np.float64), chi2 / dof, line[3 : 3 + along.doubt.size]
     )

@@ -26,13 +26,13 @@ SOUND = 0.3
 class FlexSpaxels(Step):
     """Measure how one exposure's spectra lie off the calibrations': along x, along y and turned, with errors."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     max_shift: float = parameter(2.0, "largest shift that is searched", unit="pixel", gt=0, le=3)
     min_snr: float = parameter(6.0, "significance that a feature of the sky needs in a band of rows", ge=3)
     max_error: float = parameter(0.1, "a shift that is known no better is not applied", unit="pixel", gt=0)
     max_chi2: float = parameter(5.0, "nor is one whose lines and rows disagree by more, per degree of freedom", gt=1)
     floor_x: float = parameter(0.005, "error that no feature's shift goes below", unit="pixel", gt=0)
-    floor_y: float = parameter(0.002, "error that no tile's shift goes below", unit="pixel", gt=0)
+    floor_y: float = parameter(0.001, "error that no tile's shift goes below", unit="pixel", gt=0)
     grain: float = parameter(0.008, "relative rms of the pixels' response that no flat corrects", ge=0, lt=0.2)
 
     def run(self, frame: Frame, spaxels: SpaxelSet, waves: SpaxelWaves, lines: LineList) -> SpaxelShift:
