@@ -19,7 +19,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SUBJECTS = ("combining", "cosmics", "splines", "sums", "fits", "resampling", "stacking", "subtracting", "photometry")
+SUBJECTS = (
+    "combining",
+    "cosmics",
+    "splines",
+    "sums",
+    "fits",
+    "resampling",
+    "stacking",
+    "subtracting",
+    "photometry",
+    "master",
+    "frame4k",
+)
 
 
 @dataclass

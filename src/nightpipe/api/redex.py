@@ -37,9 +37,9 @@ class Wish:
         if self.centre is not None:
             told += [f"LocateTarget.east={self.centre[0]}", f"LocateTarget.north={self.centre[1]}"]
         if self.region:
-            told.append(f'FitScene.region="{self.region}"')
+            told.append(f'SelectSpaxels.region="{self.region}"')
         if self.exclude:
-            told.append(f'FitScene.exclude="{self.exclude}"')
+            told.append(f'SelectSpaxels.exclude="{self.exclude}"')
         if self.method:
             told.append(f'ChooseScene.method="{self.method}"')
         return tuple(told)

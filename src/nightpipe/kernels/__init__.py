@@ -17,6 +17,7 @@ MODULES = (
     "fits",
     "hexlight",
     "lenslets",
+    "linefield",
     "moments",
     "psf",
     "resample",

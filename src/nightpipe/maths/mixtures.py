@@ -42,6 +42,15 @@ def star(moffat: float, halo: float) -> tuple[FloatArray, FloatArray]:
     return np.append((1.0 - halo) * (1.0 - moffat), wings), np.append(SIGMA, _TABLE[keep])
 
 
+def coarse(weight: FloatArray, width: FloatArray, count: int = 5) -> tuple[FloatArray, FloatArray]:
+    """Return fewer Gaussians of the same light and mean variance in groups: enough to blur what is wide anyway."""
+    order = np.argsort(width)
+    groups = [group for group in np.array_split(order, count) if weight[group].sum() > 0]
+    total = np.array([weight[group].sum() for group in groups])
+    variance = [float(weight[group] @ width[group] ** 2) for group in groups]
+    return total, np.sqrt(np.array(variance) / total)
+
+
 @cache
 def _moffat(alpha: float, beta: float) -> FloatArray:
     t = alpha**2 / (2.0 * _TABLE**2)
@@ -53,22 +62,26 @@ def sersic(index: float) -> tuple[FloatArray, FloatArray]:
     """Return weights and rms widths [half-light radius] (k,) of the Gaussians that make a galaxy of Sersic's `index`.
 
     The widths are fixed; the weights solve for the profile's light in rings, and are never negative (after
-    Hogg & Lang 2013, PASP 125, 719). `index` is rounded to a twentieth between 0.5 and 4.
+    Hogg & Lang 2013, PASP 125, 719). `index`, from 0.5 to 4, is interpolated between tenths.
     """
-    return _sersic(round(20.0 * min(max(index, 0.5), 4.0)))
+    place = 10.0 * min(max(index, 0.5), 4.0)
+    low = int(min(place, 39.0))
+    (one, width), (two, _) = _sersic(low), _sersic(low + 1)
+    weight = (low + 1 - place) * one + (place - low) * two
+    keep = weight > 1e-3
+    return weight[keep] / weight[keep].sum(), width[keep]
 
 
 @cache
-def _sersic(twentieths: int) -> tuple[FloatArray, FloatArray]:
+def _sersic(tenths: int) -> tuple[FloatArray, FloatArray]:
     from scipy.optimize import nnls
 
-    index = twentieths / 20.0
+    index = tenths / 10.0
     b = 2.0 * index - 1.0 / 3.0 + 0.009876 / index  # Prugniel & Simien 1997, A&A 321, 111
     edge = np.geomspace(0.01, 12.0, 120)
     middle = np.sqrt(edge[1:] * edge[:-1])
     light = np.exp(-b * (middle ** (1.0 / index) - 1.0)) * np.diff(edge**2)
-    width = np.geomspace(0.06, 4.0, 9)
+    width = np.geomspace(0.06, 3.6, 8)
     shape = np.exp(-0.5 * (edge[:-1, None] / width) ** 2) - np.exp(-0.5 * (edge[1:, None] / width) ** 2)
     weight, _ = nnls(shape / np.sqrt(light)[:, None], np.sqrt(light))
-    keep = weight > 0
-    return weight[keep] / weight.sum(), width[keep]
+    return weight / weight.sum(), width

@@ -6,14 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from nightpipe.base.errors import BadFrameError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
+from nightpipe.io.references import line_list
+from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
-from nightpipe.model.spaxels import Spaxel, SpaxelSet
+from nightpipe.model.spaxels import Spaxel, SpaxelFlat, SpaxelSet, SpaxelWaves
 from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.combine import CombineFrames
+from nightpipe.steps.spaxels.extract import ExtractSpaxels
 from nightpipe.steps.spaxels.find import FindSpaxels
+from nightpipe.steps.spaxels.flat import FlatSpaxels
+from nightpipe.steps.spaxels.wavemap import MapSpaxels
 
 
 @recipe(
@@ -39,3 +45,68 @@ def spaxels(
     run.metric("spaxels_sigma_scatter", float(np.std(middle)), "pixel")
     run.metric("spaxels_brightness_scatter", float(np.std(found.brightness[live])))
     return {"spaxels": found, "dome": dome}
+
+
+LAMPS = ("Hg", "Cd", "Xe")
+"""The lamps whose lists are at hand when a frame's light is looked at."""
+
+
+@recipe(
+    "spaxelwave",
+    inputs=("frames", "bias", "dark", "noise", "spaxels"),
+    many=("frames",),
+    optional=("bias", "dark"),
+    outputs=("waves",),
+    steps=(*PRELUDE, CombineFrames, ExtractSpaxels, MapSpaxels),
+    data=("lines",),
+    defaults=(("CombineFrames[lamp].scale", "level"),),
+)
+def spaxelwave(
+    run: Run,
+    *,
+    frames: tuple[RawFrame, ...],
+    bias: Frame | None,
+    dark: Frame | None,
+    noise: Noise,
+    spaxels: SpaxelSet,
+) -> dict[str, Any]:
+    """Combine the frames of each lamp, extract its spectra, and fit every lenslet's wavelengths to all of them."""
+    prism = next((raw.disperser for raw in frames if raw.disperser is not None and raw.disperser.lenslets), None)
+    if prism is None:
+        raise BadFrameError("lamp frames behind lenslets", "none", "mend the instrument's description")
+    lamps = []
+    for name in sorted({raw.exposure.lamps for raw in frames}):
+        cleaned = tuple(clean(run, raw, bias, dark, noise) for raw in frames if raw.exposure.lamps == name)
+        combined = run(CombineFrames, label="lamp", frames=cleaned)
+        lamps.append(run(ExtractSpaxels, frame=combined, spaxels=spaxels))
+    waves: SpaxelWaves = run(
+        MapSpaxels,
+        lamps=tuple(lamps),
+        spaxels=spaxels,
+        lenslets=prism.lenslets,
+        lines=tuple(line_list((name,)) for name in LAMPS),
+    )
+    own = ~waves.smooth
+    run.metric("wave_rms", float(np.median(waves.rms[own])) if own.any() else 0.0, "Angstrom")
+    run.metric("wave_lines", float(np.median(waves.used[own])) if own.any() else 0.0)
+    run.metric("wave_neighbours", int(waves.smooth.sum()))
+    run.metric("wave_low", waves.range[0], "Angstrom")
+    run.metric("wave_high", waves.range[1], "Angstrom")
+    run.metric("wave_fwhm", float(np.median(waves.fwhm_px[:, 0])), "pixel")
+    return {"waves": waves}
+
+
+@recipe(
+    "spaxelflat",
+    inputs=("dome", "spaxels", "waves"),
+    outputs=("flat",),
+    steps=(ExtractSpaxels, FlatSpaxels),
+)
+def spaxelflat(run: Run, *, dome: Frame, spaxels: SpaxelSet, waves: SpaxelWaves) -> dict[str, Any]:
+    """Extract the dome with its wavelengths and measure each lenslet's response."""
+    spectra: SpaxelSpectra = run(ExtractSpaxels, frame=dome, spaxels=spaxels, waves=waves)
+    flat: SpaxelFlat = run(FlatSpaxels, dome=spectra, spaxels=spaxels)
+    live = spaxels.state != Spaxel.DEAD
+    run.metric("spaxelflat_scatter", float(np.std(np.median(flat.values[live], axis=1))))
+    run.metric("spaxelflat_error", float(np.median(flat.error[live])))
+    return {"flat": flat}

@@ -19,6 +19,7 @@ from nightpipe.model.traces import TraceSet
 from nightpipe.model.wave import WaveSolution
 from nightpipe.qc.wave import sky_offsets
 from nightpipe.recipes.detector import PRELUDE, clean
+from nightpipe.steps.detector.badpixels import MaskBad
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.cosmics import RejectRepeats
 from nightpipe.steps.detector.flat import FlatField
@@ -38,11 +39,11 @@ PASSES = 3
 
 @recipe(
     "arc",
-    inputs=("frames", "bias", "dark", "noise", "flat", "slit"),
+    inputs=("frames", "bias", "dark", "noise", "flat", "slit", "bad"),
     many=("frames",),
-    optional=("bias", "dark", "flat", "slit"),
+    optional=("bias", "dark", "flat", "slit", "bad"),
     outputs=("wave", "arc"),
-    steps=(*PRELUDE, CombineFrames, FlatField, WholeSlit, Identify, MapWavelength),
+    steps=(*PRELUDE, MaskBad, CombineFrames, FlatField, WholeSlit, Identify, MapWavelength),
     data=("lines",),
     defaults=(("CombineFrames[arc].reject", "none"),),
 )
@@ -55,9 +56,10 @@ def arc(
     noise: Noise,
     flat: Frame | None,
     slit: TraceSet | None,
+    bad: Frame | None,
 ) -> dict[str, Any]:
     """Identify the lamp's lines without a human and map wavelength over the native pixels."""
-    cleaned = tuple(clean(run, raw, bias, dark, noise) for raw in frames)
+    cleaned = tuple(clean(run, raw, bias, dark, noise, bad) for raw in frames)
     frame = cleaned[0] if len(cleaned) == 1 else run(CombineFrames, label="arc", frames=cleaned)
     if flat is not None:
         frame = run(FlatField, frame=frame, flat=flat)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.model.detector import Noise
-from nightpipe.model.frame import Frame, RawFrame
+from nightpipe.model.frame import Frame, RawFrame, oriented_as
 from nightpipe.recipes.detector import PRELUDE, clean
-from nightpipe.steps.detector.bias import Bias
+from nightpipe.steps.detector.badpixels import BadPixels
+from nightpipe.steps.detector.bias import Bias, CompareBias
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.flat import NormaliseFlat
 from nightpipe.steps.detector.linearity import Linearity
@@ -18,11 +21,47 @@ from nightpipe.steps.detector.overscan import Overscan
 from nightpipe.steps.spectra.trace import FindSlit
 
 
-@recipe("bias", inputs=("frames",), many=("frames",), outputs=("bias",), steps=(Overscan, CombineFrames))
-def bias(run: Run, *, frames: tuple[RawFrame, ...]) -> dict[str, Any]:
-    """Combine bias frames into the structure that the overscan leaves behind."""
+@recipe(
+    "bias",
+    inputs=("frames", "earlier"),
+    many=("frames", "earlier"),
+    outputs=("bias",),
+    steps=(Overscan, CombineFrames, CompareBias),
+)
+def bias(run: Run, *, frames: tuple[RawFrame, ...], earlier: tuple[Frame, ...]) -> dict[str, Any]:
+    """Combine bias frames into the structure that the overscan leaves behind, and compare it with earlier nights'."""
     levelled = tuple(run(Overscan, raw=raw) for raw in frames)
-    return {"bias": run(CombineFrames, label="bias", frames=levelled)}
+    master: Frame = run(CombineFrames, label="bias", frames=levelled)
+    before = _alike(master, earlier)
+    if before:
+        compared = run(CompareBias, bias=master, earlier=before)
+        for name, level, structure in zip(compared.names, compared.level, compared.structure, strict=True):
+            run.metric(f"bias_step/{name}", level, "adu")
+            run.metric(f"bias_structure/{name}", structure, "adu")
+    return {"bias": master}
+
+
+def _alike(master: Frame, earlier: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Return the earlier masters of the same format, turned as this one is: another readout is no comparison."""
+    turned = tuple(one if master.detector is None else oriented_as(one, master.detector) for one in earlier)
+    return tuple(one for one in turned if one.shape == master.shape and one.unit == master.unit)
+
+
+@recipe(
+    "badpixels",
+    inputs=("bias", "dark", "lamp"),
+    optional=("bias", "dark", "lamp"),
+    outputs=("bad",),
+    steps=(BadPixels,),
+)
+def badpixels(run: Run, *, bias: Frame | None, dark: Frame | None, lamp: Frame | None) -> dict[str, Any]:
+    """Find the bad pixels on what the night has: masters of bias and dark, and the combined lamp."""
+    like = next(frame for frame in (lamp, dark, bias) if frame is not None)
+    given = (frame for frame in (bias, dark) if frame is not None)
+    masters = tuple(one if like.detector is None else oriented_as(one, like.detector) for one in given)
+    found: Frame = run(BadPixels, masters=masters, flats=() if lamp is None else (lamp,))
+    run.metric("bad_pixels", float(np.sum(found.data == 0)), "pixel")
+    return {"bad": found}
 
 
 @recipe(

@@ -51,12 +51,13 @@ class Calibrations:
     dark: Ref | None
     flat: Made | None
     noise: Ref
+    bad: Ref | None
     caveats: tuple[Caveat, ...]
     reasons: tuple[Reason, ...]
 
     def inputs(self) -> dict[str, Ref | None]:
         """Return what the prelude takes."""
-        return {"bias": self.bias, "dark": self.dark, "noise": self.noise}
+        return {"bias": self.bias, "dark": self.dark, "noise": self.noise, "bad": self.bad}
 
 
 def _group(exposure: Exposure) -> tuple[str, ...]:
@@ -90,6 +91,7 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
         dark,
         flat,
         noise,
+        _bad(builder, bias, dark, flat, exposure),
         merged(*(match.caveats for match in matches)),
         tuple(reason for match in matches for reason in match.reasons),
     )
@@ -134,9 +136,13 @@ def _bias(builder: Builder, match: Match, exposure: Exposure) -> tuple[Ref | Non
         earlier, match = kept(builder, match, exposure, FrameType.BIAS, "bias")
         return earlier.get("bias"), match
     label = label_of("bias", exposure, match.exposures)
-    frames = _raws(builder, match.exposures)
+    before, _ = builder.kept(exposure, FrameType.BIAS, "bias")
     node = builder.node(
-        "bias", inputs={"frames": frames}, label=label, reasons=match.reasons, publish=published("bias", label)
+        "bias",
+        inputs={"frames": _raws(builder, match.exposures), "earlier": [] if before is None else [before]},
+        label=label,
+        reasons=match.reasons,
+        publish=published("bias", label),
     )
     return node["bias"], match
 
@@ -167,6 +173,15 @@ def _flat(
         publish=published("flat", label) | published("slit", label),
     )
     return node, match
+
+
+def _bad(builder: Builder, bias: Ref | None, dark: Ref | None, flat: Made | None, exposure: Exposure) -> Ref | None:
+    """Return the map of bad pixels, found on what was taken tonight or is kept; None where there is nothing."""
+    lamp = flat["lamp"] if isinstance(flat, Node) else None
+    if bias is None and dark is None and lamp is None:
+        return None
+    label = label_of("badpixels", exposure, ())
+    return builder.node("badpixels", inputs={"bias": bias, "dark": dark, "lamp": lamp}, label=label)["bad"]
 
 
 def _arc(builder: Builder, exposure: Exposure, own: Calibrations) -> tuple[Made | None, Match]:

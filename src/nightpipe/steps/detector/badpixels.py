@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.robust import mad_std
 from nightpipe.model.flags import Flag
-from nightpipe.model.frame import Frame
+from nightpipe.model.frame import Frame, oriented_as
 from nightpipe.steps.detector.fit import same_shape
 
 Bools = NDArray[np.bool_]
@@ -20,6 +20,7 @@ Bools = NDArray[np.bool_]
 class BadPixels(Step):
     """Find bad pixels and columns from masters of bias and dark and from flats of two levels of light."""
 
+    version: ClassVar[int] = 2
     hot: float = parameter(12.0, "a pixel or column of bias or dark that stands out by more is bad", unit="sigma", gt=1)
     response: float = parameter(0.5, "a pixel of the flats that differs from its surroundings by more is bad", gt=0)
     ratio: float = parameter(0.05, "a pixel whose ratio between flats differs by more, and significantly, is bad", gt=0)
@@ -46,7 +47,7 @@ class BadPixels(Step):
         for frame in masters:
             bad |= self._hot(frame)
         for frame in flats:
-            bad |= frame.good & (np.abs(surroundings_ratio(frame.data, self.size) - 1) > self.response)
+            bad |= self._dead(frame)
         if len(flats) > 1:
             bad |= self._unsteady(flats[0], flats[1])
         zero = np.zeros(frames[0].shape, dtype=np.float32)
@@ -65,6 +66,13 @@ class BadPixels(Step):
             found |= np.expand_dims(np.abs(middle) > self.hot * error, axis)
         return np.asarray(found & frame.good)
 
+    def _dead(self, frame: Frame) -> Bools:
+        """Return the pixels of a flat that are not like their surroundings, beyond what little light does."""
+        level = _along(frame.data, self.size, axis=1)
+        off = np.abs(frame.data - level)
+        error = self.sigma * np.sqrt(np.maximum(frame.var, 0.0))
+        return np.asarray(frame.good & (level > 0) & (off > self.response * level) & (off > error))
+
     def _unsteady(self, one: Frame, two: Frame) -> Bools:
         """Return the pixels whose ratio between the two flats is not that of their surroundings."""
         use = one.good & two.good & (one.data > 0) & (two.data > 0)
@@ -77,14 +85,17 @@ class BadPixels(Step):
 class MaskBad(Step):
     """Flag the pixels that a map calls bad."""
 
+    version: ClassVar[int] = 2
+
     def run(self, frame: Frame, bad: Frame) -> Frame:
-        """Return the frame with `BAD` wherever the map `bad` has it.
+        """Return the frame with `BAD` wherever the map `bad` has it, the map turned as the frame is.
 
         Raises
         ------
         BadFrameError
             The two have different shapes.
         """
+        bad = bad if frame.detector is None else oriented_as(bad, frame.detector)
         same_shape(frame, bad, "map of bad pixels", units=False)
         return frame.flagged((bad.mask & np.uint32(Flag.BAD)) != 0, Flag.BAD)
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.transfer import Transfer, Value, bias_noise, gain, joined, overscan_noise, transfer
+from nightpipe.maths.transfer import (
+    Transfer,
+    Value,
+    bias_noise,
+    gain,
+    joined,
+    overscan_noise,
+    transfer,
+    transfer_by_light,
+)
 from nightpipe.model.detector import Amplifier, Noise
 from nightpipe.model.frame import RawFrame
 from nightpipe.steps.detector.overscan import pedestal, steady_lines
@@ -32,6 +41,7 @@ class Measured(NamedTuple):
 class MeasureNoise(Step):
     """Measure gain and read noise from pairs of bias and flat frames; fall back on overscan, then on the header."""
 
+    version: ClassVar[int] = 2
     box: int = parameter(32, "side of the boxes in which pairs are compared", unit="pixel", ge=8, le=512)
     pairs: int = parameter(6, "use this many pairs of each kind at most", ge=1, le=100)
     least_light: float = parameter(3.0, "flat boxes need this much photon noise", unit="read noise", gt=0)
@@ -45,7 +55,8 @@ class MeasureNoise(Step):
 
         Read noise comes from bias pairs, else from the overscan of any frame, else from the header (caveat
         ``noise.header``); the gain from flat pairs, else from the header (caveat ``gain.header``). What differs from
-        the header significantly carries ``gain.differs`` or ``noise.differs``, naming both numbers.
+        the header significantly carries ``gain.differs`` or ``noise.differs``, naming both numbers. Behind lenslets
+        light changes from pixel to pixel: pixels of equal light stand for boxes.
 
         Raises
         ------
@@ -83,7 +94,8 @@ class MeasureNoise(Step):
             if a is None or b is None:
                 return UNKNOWN
             limit = one.detector.linear_to or np.inf
-            points.append(_lit(transfer(a, b, (a >= limit) | (b >= limit), noise, self.box), self.least_light))
+            compare = transfer_by_light if one.disperser is not None and one.disperser.lenslets else transfer
+            points.append(_lit(compare(a, b, (a >= limit) | (b >= limit), noise, self.box), self.least_light))
         if not points:
             return UNKNOWN
         value = gain(joined(points))

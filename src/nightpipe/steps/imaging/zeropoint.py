@@ -56,6 +56,7 @@ class FitZeroPoint(Step):
     signal: float = parameter(10.0, "least signal over noise that a star should have", unit="sigma", gt=0)
     clip: float = parameter(3.0, "stars farther off are left out", unit="sigma", gt=1)
     least: int = parameter(3, "fewest stars", ge=1)
+    faintest: float = parameter(30.0, "fainter stars of the catalogue are left out", unit="mag")
     worst: float = parameter(0.1, "largest error of a catalogue magnitude", unit="mag", gt=0)
     term: float = parameter(0.0, "colour term expected")
     term_error: float = parameter(0.05, "and how far off it may be: the prior where colours do not tell", ge=0)
@@ -134,6 +135,7 @@ class FitZeroPoint(Step):
         whole = (sources.quality & (SATURATED | EDGE | EXTENDED | MASKED)) == 0
         good = (near >= 0) & whole & (sources.flux > 0.5 * self.signal * sources.flux_error)
         good &= np.isfinite(mags[band][near]) & np.isfinite(index[near]) & (mag_error[near] < self.worst)
+        good &= mags[band][near] < self.faintest
         if catalogue.extended is not None:
             good &= ~catalogue.extended[near]
         row = np.flatnonzero(good)

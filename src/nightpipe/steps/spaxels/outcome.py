@@ -35,7 +35,8 @@ def scene_from(
     like = Likelihood(stage, elements, played.priors)
     gains = like.gains(theta)
     factors, residual = like.solve(gains)
-    seen = _slices(like, theta, gains, factors)
+    shown = Likelihood(stage, replace(played, use=played.use | ~played.allowed).elements(slices), played.priors)
+    seen = _slices(like, shown, theta, gains, factors)
     fwhm = float(np.exp(theta.value[theta.at("ln_fwhm")]))
     near, structure = _judged(distance_of(played), residual, elements, spectra, NEAR * fwhm)
     middle = (scale.wave > 5500) & (scale.wave < 6500)
@@ -109,21 +110,21 @@ def _others(played: Played) -> tuple[Body, ...]:
     return tuple(found)
 
 
-def _slices(like: Likelihood, theta: Priors, gains: list[FloatArray], factors: FloatArray) -> Slices:
-    """Return the scene in slices, with the target placed in each by itself."""
-    elements = like.elements
-    parts = [gain * factors[:, k, None] for k, gain in enumerate(gains)]
+def _slices(like: Likelihood, shown: Likelihood, theta: Priors, gains: list[FloatArray], factors: FloatArray) -> Slices:
+    """Return the scene in slices, with the target placed in each by itself; `shown` holds lenslets left out as well."""
+    elements = shown.elements
+    parts = [gain * factors[:, k, None] for k, gain in enumerate(shown.gains(theta))]
     seen = elements.weight > 0
     blank = np.where(seen, 0.0, np.nan)
-    light = np.where(seen, gains[0], 0.0)
-    wave = (elements.wave * light).sum(axis=1) / np.maximum(light.sum(axis=1), 1e-300)
+    light = np.where(like.elements.weight > 0, gains[0], 0.0)
+    wave = (like.elements.wave * light).sum(axis=1) / np.maximum(light.sum(axis=1), 1e-300)
     place, error = _placed_by_slices(like, theta, gains, factors)
     expected = _expected(like, theta, wave)
     where = expected + place
     return Slices(
         wave=wave,
         data=elements.data + blank,
-        error=np.where(seen, 1.0 / np.where(seen, like.root, 1.0), np.nan),
+        error=np.where(seen, 1.0 / np.where(seen, shown.root, 1.0), np.nan),
         sky=parts[1] + blank,
         target=parts[0] + blank,
         others=np.sum(parts[2:], axis=0) + blank,
@@ -218,7 +219,9 @@ def coverage(played: Played) -> FloatArray:
     place = np.rint(pixels.place).astype(np.int64)
     size = pixels.scale.wave.size
     seen = np.bincount(place[played.use], share[played.use], size)
-    seen[[0, -1]] *= 2.0  # half of the outermost bins lies beyond the scale
+    seen = (
+        np.where(np.isin(np.arange(size), (0, size - 1)), 2.0, 1.0) * seen
+    )  # half of the outermost bins lies beyond the scale
     every = np.arange(0, size, 8)
     n = pixels.count
     wave = np.repeat(pixels.scale.wave[every], n)

@@ -1,0 +1,97 @@
+"""Emission lines of many short spectra at once: Gaussians integrated over pixels, and what moves them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nightpipe.kernels.arrays import F64, float64, same_shape
+from nightpipe.kernels.build import helper, kernel
+
+REACH = 5.0
+"""Where a line ends, in its own sigma."""
+_ROOT = math.sqrt(2.0)
+_NORM = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+@helper
+def _below(t: float) -> float:
+    return 0.5 * (1.0 + math.erf(t / _ROOT))
+
+
+@kernel
+def _design(place: F64, sigma: F64, flux: F64, along: F64, moves: int, widths: int, gains: int, out: F64) -> None:
+    for k in range(place.shape[0]):
+        for n in range(place.shape[1]):
+            amount = flux[k, n]
+            if amount == 0.0:
+                continue
+            x, s, v = place[k, n], sigma[k, n], along[n]
+            for i in range(max(int(x - REACH * s), 0), min(int(x + REACH * s) + 2, out.shape[1])):
+                a, b = (i - 0.5 - x) / s, (i + 0.5 - x) / s
+                share = amount * (_below(b) - _below(a))
+                ga, gb = _NORM * math.exp(-0.5 * a * a), _NORM * math.exp(-0.5 * b * b)
+                moved, wider = -amount * (gb - ga) / s, -amount * (b * gb - a * ga) / s
+                out[k, i, 0] += share
+                power = 1.0
+                for j in range(moves):
+                    out[k, i, 1 + j] += moved * power
+                    power *= v
+                power = 1.0
+                for j in range(widths):
+                    out[k, i, 1 + moves + j] += wider * power
+                    power *= v
+                power = 1.0
+                for j in range(gains):
+                    out[k, i, 1 + moves + widths + j] += share * power
+                    power *= v
+
+
+@kernel
+def _each(place: F64, sigma: F64, out: F64) -> None:
+    for n in range(place.shape[0]):
+        x, s = place[n], sigma[n]
+        for i in range(max(int(x - REACH * s), 0), min(int(x + REACH * s) + 2, out.shape[1])):
+            out[n, i] = _below((i + 0.5 - x) / s) - _below((i - 0.5 - x) / s)
+
+
+def design(
+    place: ArrayLike, sigma: ArrayLike, flux: ArrayLike, along: ArrayLike, size: int, *, moves: int, widths: int,
+    gains: int,
+) -> F64:  # fmt: skip
+    """Return model and derivatives (n, size, 1 + moves + widths + gains) of n spectra of `size` pixels.
+
+    Lines lie at `place` (n, l) [pixel from the first] with `sigma` (n, l) [pixel] and `flux` (n, l); `along` (l,) is
+    the coordinate in which place, width and gain of a spectrum are polynomials: the derivatives are with regard to
+    their coefficients.
+    """
+    parts = float64(place), float64(sigma), float64(flux)
+    same_shape("places, widths and fluxes", *parts)
+    out = np.zeros((parts[0].shape[0], size, 1 + moves + widths + gains))
+    _design(*parts, float64(along), moves, widths, gains, out)
+    return out
+
+
+def each(place: ArrayLike, sigma: ArrayLike, size: int) -> F64:
+    """Return the share of each line (l,) of one spectrum in each pixel, (l, size)."""
+    out = np.zeros((len(float64(place)), size))
+    _each(float64(place), float64(sigma), out)
+    return out
+
+
+def rehearse() -> None:
+    """Compile the kernels of this module."""
+    one = np.full((1, 1), 5.2)
+    design(one, np.ones((1, 1)), one, np.zeros(1), 12, moves=2, widths=1, gains=1)
+    each(one[0], np.ones(1), 12)
+
+
+def model_plain(place: F64, sigma: F64, flux: F64, size: int) -> F64:
+    """Return the model (n, size) alone, in numpy: the oracle of `design`."""
+    from scipy.special import ndtr
+
+    edges = np.arange(size + 1) - 0.5
+    below = ndtr((edges - place[..., None]) / sigma[..., None])
+    return np.asarray((flux[..., None] * np.diff(below, axis=2)).sum(axis=1))

@@ -1,0 +1,173 @@
+"""Where the target is among the lenslets: by astrometry, by a person, or the brightest thing there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from nightpipe.base.caveat import Caveat, merged
+from nightpipe.base.errors import ConfigError
+from nightpipe.base.step import Step, parameter
+from nightpipe.maths.hexagons import hexagon_of
+from nightpipe.model.cube import SpaxelSpectra
+from nightpipe.model.exposure import FrameType
+from nightpipe.model.flags import Flag
+from nightpipe.model.scene import Placed
+from nightpipe.steps.spaxels.forced import force
+from nightpipe.steps.spaxels.pixels import Pixels, pixels_of, scale_of
+from nightpipe.steps.spaxels.white import matched, odd_lenslets, white_residual
+
+FloatArray = NDArray[np.float64]
+
+
+class LocateTarget(Step):
+    """Say where the target is expected: where a person or astrometry has it, else the brightest source.
+
+    Standards are always the brightest source. Where only the telescope's pointing is known, it confines the search.
+    """
+
+    east: float | None = parameter(None, "where a person has the target, from the field's middle", unit="arcsec")
+    north: float | None = parameter(None, "where a person has the target, from the field's middle", unit="arcsec")
+    centre_error: float = parameter(0.4, "how well a person places it", unit="arcsec", gt=0)
+    seeing: float = parameter(1.9, "FWHM of the source that is searched for", unit="arcsec", gt=0.5, le=6)
+    least: float = parameter(6.0, "significance below which there is no source", unit="sigma", ge=3)
+    sure: float = parameter(1.5, "error up to which astrometry is taken as it is", unit="arcsec", gt=0)
+    low: float = parameter(5000.0, "first wavelength of the white light", unit="Angstrom", ge=3700)
+    high: float = parameter(8500.0, "last wavelength of the white light", unit="Angstrom", le=10000)
+
+    def run(self, spectra: SpaxelSpectra, place: Placed | None = None) -> Placed:
+        """Return where the target is expected, with the error of it; `place` is what astrometry says."""
+        if self.east is not None and self.north is not None:
+            return Placed(self.east, self.north, np.eye(2) * self.centre_error**2, "person")
+        standard = spectra.exposure is not None and spectra.exposure.type == FrameType.STANDARD
+        if standard or place is None:
+            return self._brightest(spectra, None, standard=standard)
+        if not _inside(spectra, place.east, place.north):
+            text = f"astrometry puts the target outside the field ({place.east:.1f}, {place.north:.1f} arcsec)"
+            found = self._brightest(spectra, None, standard=False)
+            return replace(found, caveats=merged(place.caveats, found.caveats, (Caveat("place.outside", text),)))
+        if place.error <= self.sure:
+            return place
+        return self._brightest(spectra, place, standard=False)
+
+    def _brightest(self, spectra: SpaxelSpectra, place: Placed | None, *, standard: bool) -> Placed:
+        pixels = pixels_of(spectra, scale_of(spectra, self.low, self.high), np.zeros(len(spectra), dtype=bool))
+        total, error = self._white(pixels)
+        area = hexagon_of(spectra.q, spectra.r, spectra.east, spectra.north).area
+        level = float(np.median(error[error > 0]))  # weights alike: with photon noise, bright peaks would count less
+        even = np.where(error > 0, level, 0.0)
+        found = matched(total, even, spectra.east, spectra.north, self.seeing, area)
+        if place is not None:
+            away = np.hypot(spectra.east - place.east, spectra.north - place.north)
+            found = np.where(away < 3.0 * place.error, found, -np.inf)
+        best = int(np.argmax(found))
+        caveats = () if place is None else place.caveats
+        if not found[best] > self.least:
+            east, north = (0.0, 0.0) if place is None else (place.east, place.north)
+            text = f"no source stands out ({max(float(found[best]), 0.0):.1f} sigma): the spectrum is that of the place"
+            size = np.eye(2) * (1.0 if place is None else place.error**2)
+            return Placed(east, north, size, "middle", caveats=merged(caveats, (Caveat("place.nothing", text),)))
+        east, north = _centroid(spectra, total, error, best, self.seeing)
+        if not standard and place is None:
+            text = "no astrometry: the brightest source was taken for the target"
+            caveats = merged(caveats, (Caveat("place.brightest", text),))
+        spread = float(found[best])
+        return Placed(east, north, np.eye(2) * 0.3**2, "brightest", spread=spread, caveats=tuple(caveats))
+
+    def _white(self, pixels: Pixels) -> tuple[FloatArray, FloatArray]:
+        """Return white light without sky, and its error, lenslet by lenslet."""
+        use = np.ones(len(pixels), dtype=bool)
+        gains = np.array([np.zeros(len(pixels)), pixels.step])
+        for _ in range(3):
+            forced = force(pixels, gains, use)
+            use = ~odd_lenslets(pixels, forced)[pixels.spaxel]
+        residual = pixels.flux - forced.model
+        usual = np.maximum(median_filter(residual, size=9), 0.0)  # pixels lie in order along each spectrum
+        calm = residual - usual < 8.0 * np.sqrt(pixels.var + usual) + 0.5 * usual
+        return white_residual(pixels, residual, calm, self.low, self.high)
+
+
+class SelectSpaxels(Step):
+    """Leave out lenslets that a person does not want: by number on the lattice, or all outside a region."""
+
+    region: str = parameter(
+        "", "polygon east,north;east,north;... outside which lenslets are not used; empty: all are", unit="arcsec"
+    )
+    exclude: str = parameter("", "numbers of lenslets that are not used: 12,13,40")
+
+    def run(self, spectra: SpaxelSpectra) -> SpaxelSpectra:
+        """Return the spectra with those lenslets masked (OUTSIDE_SLIT).
+
+        Raises
+        ------
+        ConfigError
+            The region is no polygon, or there is no such lenslet.
+        """
+        out = np.zeros(len(spectra), dtype=bool)
+        if self.region:
+            out |= ~_within(_corners(self.region), spectra.east, spectra.north)
+        out[_numbers(self.exclude, len(spectra))] = True
+        if not out.any():
+            return spectra
+        mask = spectra.mask | np.where(out, int(Flag.OUTSIDE_SLIT), 0).astype(np.uint32)[:, None]
+        text = f"{int(out.sum())} of {len(spectra)} lenslets were left out by a person"
+        return spectra.but(mask=mask, caveats=(Caveat("spaxels.selected", text),))
+
+
+def _corners(text: str) -> FloatArray:
+    """Return the corners (k, 2) of a polygon written as ``x1,y1;x2,y2;...``."""
+    try:
+        corners = np.array([[float(part) for part in pair.split(",")] for pair in text.split(";") if pair.strip()])
+    except ValueError:
+        corners = np.zeros((0, 2))
+    if corners.ndim != 2 or corners.shape[1:] != (2,) or len(corners) < 3:
+        raise ConfigError("a polygon of three corners or more", text, "SelectSpaxels.region=-3,-3;3,-3;0,4")
+    return corners
+
+
+def _numbers(text: str, count: int) -> list[int]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdigit() and int(word) < count for word in words):
+        raise ConfigError(f"numbers of lenslets below {count}", text, "SelectSpaxels.exclude=12,13")
+    return [int(word) for word in words]
+
+
+def _within(corners: FloatArray, east: FloatArray, north: FloatArray) -> NDArray[np.bool_]:
+    """Return which points lie inside a polygon: an odd number of its sides is crossed on the way west."""
+    inside = np.zeros(east.size, dtype=bool)
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if y0 == y1:
+            continue
+        crossed = (y0 > north) != (y1 > north)
+        inside ^= crossed & (east < (x1 - x0) * (north - y0) / (y1 - y0) + x0)
+    return inside
+
+
+def _inside(spectra: SpaxelSpectra, east: float, north: float) -> bool:
+    """Tell whether a place has lenslets with light around it: one within a pitch."""
+    lit = spectra.good.any(axis=1)
+    away = np.hypot(spectra.east[lit] - east, spectra.north[lit] - north)
+    return bool(away.size and away.min() < hexagon_of(spectra.q, spectra.r, spectra.east, spectra.north).pitch)
+
+
+def _centroid(
+    spectra: SpaxelSpectra, total: FloatArray, error: FloatArray, best: int, fwhm: float
+) -> tuple[float, float]:
+    """Return the centroid of light under a Gaussian window that follows it (after SExtractor's windowed positions)."""
+    east, north = float(spectra.east[best]), float(spectra.north[best])
+    for _ in range(10):
+        d2 = (spectra.east - east) ** 2 + (spectra.north - north) ** 2
+        weight = np.where(error > 0, np.exp(-0.5 * d2 / (0.42 * fwhm) ** 2) * total, 0.0)
+        if not weight.sum() > 0:
+            break
+        step = np.array([weight @ (spectra.east - east), weight @ (spectra.north - north)]) / weight.sum()
+        step = np.clip(2.0 * step, -0.5, 0.5)
+        east, north = east + float(step[0]), north + float(step[1])
+        if np.hypot(*step) < 0.005:
+            break
+    if np.hypot(east - spectra.east[best], north - spectra.north[best]) > 1.5:
+        return float(spectra.east[best]), float(spectra.north[best])
+    return east, north
