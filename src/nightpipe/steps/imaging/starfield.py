@@ -62,12 +62,17 @@ class StarField:
         return Picture(self.x - self.centre[0], self.y - self.centre[1], self.side)
 
 
+FEW = 100
+"""Stars of a field below which what is no star may lead a search astray."""
 MOST = 4000
 """Stars of an image that are looked at: more would not make a solution better."""
 
 
 def star_field(sources: Sources, shape: tuple[int, int], most: int = MOST) -> StarField:
-    """Return up to `most` stars of the `sources`: no cosmic rays, and nothing extended as long as stars abound."""
+    """Return up to `most` stars of the `sources`: no cosmic rays, and nothing extended as long as stars abound.
+
+    Where stars are few those whose shape is a star's come first: knots of a galaxy may outnumber and outshine them.
+    """
     good = np.isfinite(sources.x) & np.isfinite(sources.y) & np.isfinite(sources.flux) & (sources.flux > 0)
     fwhm = sources.columns.get("fwhm")
     if fwhm is not None and good.any():
@@ -75,7 +80,11 @@ def star_field(sources: Sources, shape: tuple[int, int], most: int = MOST) -> St
     stellar = good & (sources.quality & EXTENDED == 0)
     good = stellar if stellar.sum() >= 12 else good
     row = np.flatnonzero(good)
-    order, _ = rounds(sources.x[row], sources.y[row], -sources.flux[row], max(max(shape) / 4, 1.0))
+    faintness = np.argsort(np.argsort(-sources.flux[row], kind="stable")).astype(np.float64)
+    star = sources.columns.get("star")
+    if star is not None and 12 <= np.count_nonzero(star[row] > 0) < FEW:
+        faintness += row.size * (star[row] <= 0)
+    order, _ = rounds(sources.x[row], sources.y[row], faintness, max(max(shape) / 4, 1.0))
     row = row[order[:most]]
     error = np.hypot(sources.x_error[row], sources.y_error[row]) / np.sqrt(2)
     sound = sources.quality[row] & (EDGE | SATURATED | MASKED) == 0
