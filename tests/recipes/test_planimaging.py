@@ -91,3 +91,20 @@ def test_images_of_one_target_far_apart_are_two_fields():
     far = seen("j1", minute=1)
     made = plan([seen("j0"), replace(far, exposure=replace(far.exposure, dec=4.0))])
     assert len(runs(made, "imagestack")) == 2
+
+
+def test_three_bands_of_one_field_make_a_picture():
+    three = plan([seen("j0"), seen("h0", band="H"), seen("y0", band="Y")])
+    (colour,) = runs(three, "colour")
+    assert len(colour.inputs["stacks"]) == 3
+    assert runs(plan([seen("j0"), seen("h0", band="H")]), "colour") == []
+
+
+def test_a_night_of_calibrations_alone_makes_image_masters():
+    flats = [seen(f"f{k}", kind=FrameType.SKY_FLAT, minute=k) for k in range(4)]
+    darks = [seen(f"d{k}", kind=FrameType.DARK, minute=30 + k) for k in range(3)]
+    made = plan(flats + darks)
+    assert len(runs(made, "imageflat")) == 1
+    assert len(runs(made, "dark")) == 1
+    assert runs(made, "flat") == []
+    assert len(runs(plan(darks), "dark")) == 1

@@ -47,6 +47,9 @@ def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
     for side in (reduction.outcomes[name] for name in target.sides):
         if side.state.good and side.node.recipe in ("newsources", "difference"):
             yield from _new(outputs, Outputs(Store(reduction.out), side), side, folder / place.name)
+        if side.state.good and side.node.recipe == "colour":
+            path = reduction.out / place.parent.relative_to(reduction.out) / f"{side.node.label}_colour"
+            yield _colour(Outputs(Store(reduction.out), side), path)
         if side.state.good and side.node.recipe in CURVES:
             yield from _curves(Outputs(Store(reduction.out), side), reduction.out / side.node.publish["curves"])
 
@@ -71,6 +74,17 @@ def _new(stacked: Outputs, outputs: Outputs, run: Outcome, place: Path) -> Itera
         return stack.new_sources(stacked.one("stack"), found[0], _circles(run))
 
     yield Drawing("sources that the catalogue has not", place.with_name(f"{place.name}_new"), outputs.key, new)
+
+
+def _colour(outputs: Outputs, path: Path) -> Drawing:
+    """Return the drawing of three bands in colour."""
+
+    def draw() -> Figure:
+        from nightpipe.plots import stack
+
+        return stack.three_bands(outputs.one("colour"))
+
+    return Drawing("three bands in colour", path, outputs.key, draw)
 
 
 def _circles(run: Outcome) -> tuple[tuple[float, float, float], ...]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nightpipe.api.chain import forget
+from nightpipe.api.filelog import write_file_log
 from nightpipe.api.logs import write_log
 from nightpipe.api.metrics import target_metrics
 from nightpipe.api.products import Product, Publisher, human_products
@@ -68,6 +70,7 @@ class Request:
     cameras: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     masters: tuple[Path, ...] = ()
+    redo: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -125,6 +128,8 @@ def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | N
         try:
             run = ledger.begin(f"reduce {request.out.name}")
             night, plan = planned(book, raw, request, ledger.checksum)
+            if request.redo is not None:
+                forget(Store(request.out), request.redo)
             ledger.decisions(decisions.read(request.out).standing)
             timing = {"plan_s": time.perf_counter() - started}
             reduction = _execute(book, night, plan, request, ledger, run, timing, progress)
@@ -299,6 +304,7 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
         reduction = replace(reduction, targets=tuple(_logged(target, reduction) for target in reduction.targets))
         if any(one.instrument == "sedm" for one in reduction.night.exposures):
             _legacy(reduction)
+        write_file_log(reduction)
         if request.figures:
             reduction = _reported(reduction, request, started)
         timing = reduction.timing | {

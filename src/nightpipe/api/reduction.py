@@ -16,7 +16,7 @@ from nightpipe.engine.execute import Outcome, State
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Plan, folded
 
-SIDES = ("newsources", "difference", "lightcurve", "lightcurves")
+SIDES = ("newsources", "difference", "lightcurve", "lightcurves", "colour")
 """Runs beside a target's main line: what they make belongs to it, and where they fail the target stands."""
 USUAL = ".moving"
 """Ending of caveats that hold for every list of new sources: they stand on the lists themselves."""
@@ -151,7 +151,7 @@ def _sides(plan: Plan, leaves: Iterable[str]) -> dict[str, tuple[str, ...]]:
     for node in plan.nodes:
         if node.recipe in SIDES:
             above = plan.ancestors([node.id])
-            owner = next((leaf for leaf in found if leaf in above), None)
+            owner = next((leaf for leaf in found if line_of(plan, leaf) & above), None)
             if owner is not None:
                 found[owner] += (node.id,)
     return found

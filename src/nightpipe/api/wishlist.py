@@ -28,6 +28,17 @@ def reference_wish(given: Iterable[str | Path], out: Path) -> tuple[str, ...]:
     return (f"ChooseReference.files={';'.join(texts)}",) if texts else ()
 
 
+def sky_wish(sky: str, *, cosmics: bool = True) -> tuple[str, ...]:
+    """Return the assignments for whose images tell the sky, and for cosmic rays that are not to be searched.
+
+    Raises ConfigError: an unknown way.
+    """
+    if sky not in ("", "none", "target", "night"):
+        raise ConfigError("--sky none, target or night", sky, "leave it out: the instrument's own way")
+    texts = (f"FramesSky.among={sky}",) if sky else ()
+    return texts if cosmics else (*texts, "CosmicsImage.when=never")
+
+
 def region_wish(bat: Sequence[float], xrt: Sequence[float], moc: Path | None) -> tuple[str, ...]:
     """Return the assignments that name error regions."""
     circles = [(name, values) for name, values in (("bat", bat), ("xrt", xrt)) if values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -71,21 +72,35 @@ def reduce(
     bat: Bat = None,
     xrt: Xrt = None,
     moc: MocFile = None,
+    sky: Annotated[
+        str, typer.Option("--sky", help="Whose images tell the sky of images: night, target, none (each its own).")
+    ] = "",
+    cosmics: Annotated[
+        bool, typer.Option("--cosmics/--no-cosmics", help="Search cosmic rays in single images.")
+    ] = True,
+    first: Annotated[
+        str, typer.Option("--from", metavar="STEP", help="Do this step of imaging and those after it anew.")
+    ] = "",
+    last: Annotated[str, typer.Option("--to", metavar="STEP", help="End imaging with this step.")] = "",
+    redo: Annotated[bool, typer.Option("--redo", help="Do everything anew.")] = False,
 ) -> None:
     """Reduce raw frames to calibrated spectra and stacked images, with no question asked.
 
     Recognises the instrument, types every frame, finds calibrations, reduces everything, and ends with a table. A
     second run does only what changed. Exit status: 0 well, 10 caveats, 11 some failed, 12 nothing usable.
     """
+    from nightpipe.api.chain import until
     from nightpipe.api.reduce import Request, user
-    from nightpipe.api.wishlist import reference_wish, region_wish
+    from nightpipe.api.wishlist import reference_wish, region_wish, sky_wish
     from nightpipe.recipes.book import BOOK
 
-    texts = (*reference_wish(references or (), out), *region_wish(bat or (), xrt or (), moc), *(assignments or ()))
+    texts = (*reference_wish(references or (), out), *region_wish(bat or (), xrt or (), moc))
+    texts = (*texts, *sky_wish(sky, cosmics=cosmics), *(assignments or ()))
     request = Request(
         out, tuple(objects or ()), settings, texts, plan_file, workers, quick, who or user(),
         pdf=pdf, instrument=instrument, cameras=tuple(cameras or ()), filters=tuple(filters or ()),
-        masters=tuple(calibrations or ()),
+        masters=tuple(calibrations or ()), redo=(first or "") if first or redo else None,
+        keep=until(last) if last else None,
     )  # fmt: skip
     _run(BOOK, raw, request, silent=silent)
 
@@ -173,6 +188,7 @@ def recipe(
     """Run one recipe alone, with what it needs; a tag in a set of files says what a frame is, as ESO users expect."""
     from nightpipe.api.reduce import Request, user
     from nightpipe.api.setoffiles import keeper, read_frames
+    from nightpipe.io.raw import is_fits_name
     from nightpipe.recipes.book import BOOK
 
     keep = keeper(BOOK, name)
@@ -187,10 +203,14 @@ def recipe(
         extra=retyped,
         masters=masters,
     )
+    lists = [path for path in frames if path.is_file() and not is_fits_name(path)]
+    if name == "combine" and is_fits_name(out):
+        _run(BOOK, raw, replace(request, keep=None), silent=silent, lists=lists)
     _run(BOOK, raw, request, silent=silent)
 
 
-def _run(book: object, raw: list[Path], request: object, *, silent: bool) -> None:
+def _run(book: object, raw: list[Path], request: object, *, silent: bool, lists: list[Path] | None = None) -> None:
+    from nightpipe.api.combining import combine_images
     from nightpipe.api.reduce import Request, reduce_with
     from nightpipe.cli.progress import logging_to, shown
     from nightpipe.cli.tables import print_end
@@ -198,9 +218,12 @@ def _run(book: object, raw: list[Path], request: object, *, silent: bool) -> Non
 
     assert isinstance(book, Book)
     assert isinstance(request, Request)
-    logging_to(request.out, silent=silent)
+    logging_to(request.out if lists is None else request.out.with_suffix(""), silent=silent)
     with shown(silent=silent) as progress:
-        reduction = reduce_with(book, raw, request, progress)
+        if lists is None:
+            reduction = reduce_with(book, raw, request, progress)
+        else:
+            reduction = combine_images(book, raw, lists, request, progress)
     if not silent:
         print_end(reduction)
     raise typer.Exit(int(reduction.status))

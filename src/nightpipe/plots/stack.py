@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle as Ring
 from numpy.typing import NDArray
 
+from nightpipe.model.colour import Colour
 from nightpipe.model.difference import Difference
 from nightpipe.model.skyimage import SkyImage
 from nightpipe.model.sources import Sources
@@ -84,15 +85,16 @@ def new_sources(image: Stack, found: Sources, circles: tuple[tuple[float, float,
     return figure
 
 
-def colour(red: Stack, green: Stack, blue: Stack, *, stretch: float = 8.0, softening: float = 5.0) -> Figure:
-    """Draw three stacks on one grid as a colour image (Lupton et al. 2004, PASP 116, 133: colours survive the stretch).
+def three_bands(image: Colour, *, stretch: float = 8.0, softening: float = 5.0) -> Figure:
+    """Draw three bands as a colour image (Lupton et al. 2004, PASP 116, 133: colours survive the stretch).
 
     The intensity is stretched by asinh; all three are scaled by the same factor, so that a star's colour does not
     depend on its brightness. Each band is first divided by its noise: zero points would make faint bands all noise.
     """
     figure, (axis,) = panels(1, size=(7.5, 7.5))
-    axis.imshow(composite((red.data, green.data, blue.data), stretch, softening), origin="lower", aspect="equal")
-    axis.set(xticks=[], yticks=[])
+    shown = composite((image.red, image.green, image.blue), stretch, softening)
+    axis.imshow(shown, origin="lower", aspect="equal")
+    axis.set(xticks=[], yticks=[], title=", ".join(image.bands) + " as red, green, blue; north up, east left")
     return figure
 
 

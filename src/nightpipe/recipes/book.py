@@ -55,6 +55,7 @@ BOOK = Book(
         ifuflux.ifucombine,
         imagenew.newsources,
         imagenew.difference,
+        imagenew.colour,
         imageforced.lightcurve,
         imageforced.lightcurves,
         ifumasters.spaxels,

@@ -1,4 +1,4 @@
-"""What is new on a stack: against a catalogue, and against a reference image."""
+"""What is new on a stack, against a catalogue and a reference image; stacks of three bands in colour."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nightpipe.model.moc import Circle, Moc
 from nightpipe.model.sources import Sources, ZeroPoint
 from nightpipe.model.stack import Stack
 from nightpipe.model.stars import StarCatalogue
+from nightpipe.steps.imaging.colour import MakeColour
 from nightpipe.steps.imaging.newsources import NewSources
 from nightpipe.steps.imaging.places import ForcedPlaces
 from nightpipe.steps.imaging.reference import ChooseReference
@@ -116,3 +117,9 @@ def _at_places(run: Run, stack: Stack, changed: Difference) -> None:
         if np.isfinite(changed.zp) and flux > 3 * error:
             run.metric(f"difference/{spot.name}/mag", changed.zp - 2.5 * np.log10(flux), "mag")
             run.metric(f"difference/{spot.name}/mag_error", 2.5 / np.log(10) * error / flux, "mag")
+
+
+@recipe("colour", inputs=("stacks",), many=("stacks",), outputs=("colour",), steps=(MakeColour,))
+def colour(run: Run, *, stacks: tuple[Stack, ...]) -> dict[str, Any]:
+    """Bring the stacks of one field through three filters onto one grid, for a picture in colour."""
+    return {"colour": run(MakeColour, stacks=stacks)}

@@ -138,3 +138,17 @@ def _flat(builder: Builder, match: Match, inputs: dict[str, OutputRef | None], e
     frames = [builder.raw(one) for one in match.exposures]
     made = builder.node("imageflat", inputs={"frames": frames, **inputs}, label=label, publish=published("flat", label))
     return made["flat"]
+
+
+def plan_image_masters(builder: Builder, exposures: list[Exposure]) -> None:
+    """Plan the masters of cameras of a night without images of the sky: what they would be reduced with."""
+    kinds = (FrameType.SKY_FLAT, FrameType.FLAT)
+    flats = [one for one in exposures if one.type in kinds]
+    for flat in flats:
+        calibrations(builder, flat)
+    served = {(one.instrument, one.setup.arm) for one in flats}
+    for dark in (one for one in exposures if one.type is FrameType.DARK):
+        if (dark.instrument, dark.setup.arm) not in served:
+            bias = _bias(builder, builder.match(dark, FrameType.BIAS), dark)
+            match, _ = _darks(builder, dark)
+            _dark(builder, match, bias, dark)

@@ -110,7 +110,7 @@ def _field(builder: Builder, members: list[Exposure], nodes: dict[str, Node], su
         },
         target=first.target,
         label=label,
-        publish={"sources": f"{folder}/{label}_sources"},
+        publish={"sources": f"{folder}/{label}_sources", "psf": f"{folder}/{label}_psf"},
     )  # fmt: skip
     _new(builder, first, label, {"stack": stacked["stack"], "stars": aligned["stars"], **_lit(lit)})
     curves = builder.node(
@@ -157,6 +157,18 @@ def _all_bands(builder: Builder, made: list[Made]) -> None:
                 label=folder,
                 publish={"curves": f"{folder}/{folder}_lightcurve"},
             )
+            _in_colour(builder, mine)
+
+
+def _in_colour(builder: Builder, made: list[Made]) -> None:
+    """Plan a picture in colour of the first field of a target that was seen through three filters."""
+    alike = [one for one in made if one.first.instrument == made[0].first.instrument]
+    field = [one for one in alike if _near(builder, made[0].first, one.first)]
+    if len({one.first.band for one in field if one.first.band}) >= 3:
+        label = folder_of(made[0].first)
+        builder.node(
+            "colour", inputs={"stacks": [one.stack for one in field]}, target=made[0].first.target, label=label
+        )
 
 
 def _binned(exposure: Exposure) -> str:

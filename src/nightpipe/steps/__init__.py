@@ -72,6 +72,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "ForcedPhotometry": "imaging.forced",
         "ForcedPlaces": "imaging.places",
         "ChooseReference": "imaging.reference",
+        "MakeColour": "imaging.colour",
         "RankSources": "imaging.regions",
         "GatherLightCurve": "imaging.lightcurve",
         "ApertureSpectrum": "spaxels.aperture",
