@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ Ints = NDArray[np.int64]
 class AlignFrames(Step):
     """Fit the frames of one field together: an affine map for each, one distortion for all of them."""
 
+    version: ClassVar[int] = 2
     order: int = parameter(3, "order of the distortion that all frames share; 1 for none", ge=1, le=5)
     radius: float = parameter(2.0, "how far a star's places in two solved frames may lie apart", unit="pixel", gt=0)
     search: float = parameter(0.25, "how far frames without a solution may be apart", unit="field", gt=0, le=1)
