@@ -108,9 +108,12 @@ def _typical(wave: FloatArray, density: FloatArray, good: Bools, grid: FloatArra
         if use.sum() > 20:
             rows.append(np.interp(grid, wave[k][use], density[k][use], left=np.nan, right=np.nan))
     table = np.array(rows)
+    seen = np.isfinite(table).mean(axis=0) > 0.1
+    table, typical = table[:, seen], np.zeros(len(grid))
     first = np.nanmedian(table, axis=0)
-    level = np.nansum(table * np.nan_to_num(first), axis=1) / np.nansum(np.isfinite(table) * first**2, axis=1)
-    return np.nan_to_num(np.nanmedian(table / level[:, None], axis=0))
+    level = np.nansum(table * first, axis=1) / np.nansum(np.isfinite(table) * first**2, axis=1)
+    typical[seen] = np.nanmedian(table / level[:, None], axis=0)
+    return typical
 
 
 def _coordinates(spaxels: SpaxelSet) -> tuple[FloatArray, FloatArray]:
