@@ -10,6 +10,7 @@ from nightpipe.base.errors import BadFrameError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
 from nightpipe.io.references import line_list
+from nightpipe.maths.robust import mad_std
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.detector import Noise
 from nightpipe.model.frame import Frame, RawFrame
@@ -107,6 +108,6 @@ def spaxelflat(run: Run, *, dome: Frame, spaxels: SpaxelSet, waves: SpaxelWaves)
     spectra: SpaxelSpectra = run(ExtractSpaxels, frame=dome, spaxels=spaxels, waves=waves)
     flat: SpaxelFlat = run(FlatSpaxels, dome=spectra, spaxels=spaxels)
     live = spaxels.state != Spaxel.DEAD
-    run.metric("spaxelflat_scatter", float(np.std(np.median(flat.values[live], axis=1))))
+    run.metric("spaxelflat_scatter", float(mad_std(np.median(flat.values[live], axis=1))))
     run.metric("spaxelflat_error", float(np.median(flat.error[live])))
     return {"flat": flat}

@@ -9,6 +9,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.fieldpoly import drawn_to, fit_field
+from nightpipe.maths.robust import mad_std
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.spaxels import Spaxel, SpaxelFlat, SpaxelSet
 
@@ -121,7 +122,7 @@ def _coordinates(spaxels: SpaxelSet) -> tuple[FloatArray, FloatArray]:
 
 
 def _caveats(values: FloatArray, live: Bools) -> tuple[Caveat, ...]:
-    spread = float(np.std(np.median(values[live], axis=1)))
+    spread = float(mad_std(np.median(values[live], axis=1)))
     if spread < 0.3:
         return ()
     return (Caveat("spaxelflat.uneven", f"the lenslets' response differs by {100 * spread:.0f}%: is the dome lit?"),)
