@@ -12,6 +12,7 @@ _STRIP = 8192
 _WIDE = 7.0
 """Gaussians whose variance exceeds the hexagon's so many squared times are widened by it instead: good to 2e-4."""
 _FAR = 60.0
+_LEAST = 0.01
 
 
 def light_in_hexagons(
@@ -46,11 +47,13 @@ def _hexlight(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64,
             core = (star[k, 1] * size[e]) ** 2
             for m in range(body.shape[0]):
                 xx, yy = core + blur[0] + body[m, 1], core + blur[1] + body[m, 2]
-                xy = blur[2] + body[m, 3]
+                xx, yy = max(xx, _LEAST), max(yy, _LEAST)  # a fit may try a blur that is none
+                most = 0.95 * np.sqrt(xx * yy)
+                xy = min(max(blur[2] + body[m, 3], -most), most)
                 wide = xx * yy - xy * xy > (_WIDE * _WIDE * extent) ** 2
                 if wide:
                     xx, yy = xx + extent, yy + extent
-                det = max(xx * yy - xy * xy, 1e-4)
+                det = xx * yy - xy * xy
                 front = star[k, 0] * body[m, 0] / (2.0 * np.pi * np.sqrt(det))
                 last = 1 if wide else rule.shape[0]
                 part = 0.0

@@ -58,7 +58,7 @@ def spectrophotometry(
     ordered = [box, *found] if by_box else [*found, box]
     grade: Grade = run(GradeSpectrum, scene=best, spectrum=ordered[0], spectra=spectra, shift=shift)
     ordered[0] = ordered[0].but(meta=ordered[0].meta | {"quality": grade.quality, "reasons": grade.reasons})
-    _told(run, best, grade)
+    _told(run, best, ordered[0], grade)
     return {"spectra": tuple(ordered), "scene": best, "grade": grade}
 
 
@@ -98,8 +98,11 @@ def _but(scenes: tuple[Scene, ...], best: Scene) -> tuple[Scene, ...]:
     return tuple(scene for scene in scenes if scene is not best)
 
 
-def _told(run: Run, scene: Scene, grade: Grade) -> None:
+def _told(run: Run, scene: Scene, spectrum: Spectrum, grade: Grade) -> None:
     """Record what judges the spectrum."""
+    if float(spectrum.meta.get("widened", 1.0)) > 1.0:
+        text = f"the scene does not fit about the target (chi2 {scene.chi2_near:.1f}): errors were widened by its root"
+        run.caveat("scene.chi2", text)
     run.metric("quality", grade.quality)
     for name, value in grade.measured.items():
         run.metric(name, value)

@@ -179,3 +179,10 @@ def test_the_simplest_scene_that_holds_is_chosen(lone):
     assert ChooseScene().run((scene, host)).method == "scene"
     assert ChooseScene(method="masked").run((scene, masked, host)).method == "masked"
     assert ChooseScene().run((replace(scene, chi2_near=4.0), masked)).method == "masked"
+
+
+def test_a_poor_fit_widens_the_errors(lone):
+    spectra, _, scene, spectrum = lone
+    wide = ForcedSpectrum().run(replace(scene, chi2_near=4.0), spectra)
+    np.testing.assert_allclose(wide.err, 2.0 * spectrum.err)
+    assert wide.meta["widened"] == pytest.approx(2.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import Scalar
@@ -32,13 +31,8 @@ class ForcedSpectrum(Step):
         """Return electrons per bin of the scene's target."""
         step = np.gradient(scene.wave)
         covariance = scene.flux_covariance + scene.modes.T @ scene.modes
-        caveats: tuple[Caveat, ...] = ()
-        if self.doubt and scene.chi2_near > self.doubt:
-            covariance = covariance * scene.chi2_near
-            text = (
-                f"the scene does not fit about the target (chi2 {scene.chi2_near:.1f}): errors were widened by its root"
-            )
-            caveats = (Caveat("scene.chi2", text),)
+        widened = scene.chi2_near if self.doubt and scene.chi2_near > self.doubt else 1.0
+        covariance = covariance * widened
         error = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
         flux = np.zeros_like(error) if scene.target.flux is None else scene.target.flux
         mask = np.where(scene.coverage < self.least, int(Flag.NO_DATA), 0).astype(np.uint32)
@@ -55,8 +49,8 @@ class ForcedSpectrum(Step):
             correlation=_correlation(covariance, error, self.lags),
             exposure=spectra.exposure,
             header=spectra.header,
-            meta=_facts(scene, spectra),
-            caveats=(*scene.caveats, *caveats),
+            meta=_facts(scene, spectra) | {"widened": float(np.sqrt(widened))},
+            caveats=scene.caveats,
         )
 
 

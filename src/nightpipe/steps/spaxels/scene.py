@@ -88,7 +88,7 @@ class FitScene(Step):
         for _ in range(3):
             odd = odd_lenslets(played.pixels, played.forced) & ~near
             played = self._spectra(replace(played, allowed=~odd[pixels.spaxel]), near)
-        return self._shape(played)
+        return self._shape(played) if start is None else played
 
     def _with_others(self, played: Played, place: Placed) -> Played:
         """Return the scene with a host and neighbours, where they were asked for and are seen."""
@@ -147,7 +147,7 @@ def _started(priors: Priors, start: Scene | None) -> Priors:
         return priors
     value = priors.value.copy()
     for k, name in enumerate(priors.names):
-        if name in start.names and not name.startswith(("east", "north")):
+        if name in start.names and not name.endswith(tuple("123456789")):
             value[k] = start.values[start.names.index(name)]
     return replace(priors, value=value)
 

@@ -96,16 +96,18 @@ class Stage:
         north = value[f"north{body}"] + up * (along * np.cos(turn) - across * np.sin(turn))
         offset = np.column_stack([self.east[spaxel] - east, self.north[spaxel] - north])
         u = np.log(wave / REFERENCE)
-        fwhm = np.exp(value["ln_fwhm"] + value["rho"] * u + 0.5 * value["curve"] * u * u)
+        fwhm = np.exp(np.clip(value["ln_fwhm"] + value["rho"] * u + 0.5 * value["curve"] * u * u, -1.2, 2.5))
         blur = np.array([value["blur"] + value["blur_plus"], value["blur"] - value["blur_plus"], value["blur_cross"]])
         parts = star(float(np.clip(value["moffat"], 0.0, 1.0)), float(np.clip(value["halo"], 0.0, 0.6)))
         galaxy = body > 0 and self.galaxies[body - 1]
         shape = np.column_stack(coarse(*parts) if galaxy else parts)
         own = _galaxy(value, body) if galaxy else POINT
         nodes, weights = self.hexagon.nodes()
-        return light_in_hexagons(
-            offset, fwhm, shape, blur, own, nodes, weights, self.hexagon.area, self.hexagon.variance
-        )
+        extent = self.hexagon.variance
+        if galaxy:  # wide enough for its lenslets to count by their variance alone
+            own[:, 1:3] += extent
+            nodes, weights, extent = np.zeros((1, 2)), np.ones(1), 0.0
+        return light_in_hexagons(offset, fwhm, shape, blur, own, nodes, weights, self.hexagon.area, extent)
 
     def sky_factor(self, theta: Priors, spaxel: NDArray[np.int64]) -> FloatArray:
         """Return the sky in lenslets over that in the middle."""
