@@ -31,6 +31,7 @@ SUBJECTS = (
     "photometry",
     "master",
     "frame4k",
+    "ifu",
 )
 
 

@@ -32,7 +32,7 @@ def of_lenslets(reduction: Reduction, target: Target) -> Iterator[Drawing]:
 def _exposure(reduction: Reduction, runs: IfuRuns, folder: Path) -> Iterator[Drawing]:
     name, place = runs.exposure.name, folder / "figures" / runs.exposure.name
     kinds: list[tuple[str, Path, Callable[[], Figure]]] = [
-        ("verification", folder / f"verify_{name}", lambda: _verify(reduction, runs)),
+        ("verification", folder / f"verify_{name}", lambda: _verify(runs)),
         ("lenslets used", place.with_name(f"{name}_spaxels"), lambda: _map(runs)),
         ("profile", place.with_name(f"{name}_psfprofile"), lambda: _profile(runs)),
         ("refraction", place.with_name(f"{name}_adr"), lambda: _refraction(runs)),
@@ -51,13 +51,12 @@ def _standard(runs: IfuRuns) -> Standard | None:
     return find_standard(exposure.standard or exposure.target, exposure.ra, exposure.dec)
 
 
-def _verify(reduction: Reduction, runs: IfuRuns) -> Figure:
-    from nightpipe.api.finder import finder_of
+def _verify(runs: IfuRuns) -> Figure:
     from nightpipe.plots import scene
 
     return scene.verify(
         runs.spectrum, runs.first(LIGHT, "scene"), runs.first(CUBE, "cube"), runs.first(LIGHT, "grade"),
-        finder=finder_of(reduction, runs), standard=_standard(runs), found=runs.first(CLASS, "classifications"),
+        standard=_standard(runs), found=runs.first(CLASS, "classifications"),
     )  # fmt: skip
 
 

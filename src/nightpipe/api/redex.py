@@ -101,4 +101,5 @@ def set_aside(out: Path, name: str) -> tuple[Path, ...]:
 def _products(out: Path, name: str) -> list[Path]:
     kinds = (f"{name}.fits", f"{name}.txt", f"verify_{name}.png")
     found = [path for kind in kinds for path in out.rglob(kind)]
-    return [path for path in found if HIDDEN not in path.parts and OLD not in path.parts]
+    raw = {Path(row["file"].partition("#")[0]) for row in read_summary(out)["exposures"]}
+    return [path for path in found if HIDDEN not in path.parts and OLD not in path.parts and path not in raw]

@@ -110,7 +110,7 @@ def _profile(axis: Axes, scene: Scene) -> None:
     order = np.argsort(scene.radius)
     axis.errorbar(scene.radius, scene.profile, scene.profile_error, fmt=".", ms=4, color=BLUE, label="data")
     axis.plot(scene.radius[order], scene.profile_model[order], color=RED, lw=1.2, label="model")
-    axis.set(ylabel="light [electron per lenslet]", xlabel="distance [arcsec]")
+    axis.set(ylabel="share of the light per lenslet", xlabel="distance [arcsec]")
     axis.set_title(
         f'{scene.method}: FWHM {scene.fwhm:.2f}" at {scene.reference:.0f} A, power {scene.rho:+.2f},'
         f" chi2 {scene.chi2_near:.2f}",
@@ -208,7 +208,7 @@ def verify(
 def _finder(axis: Axes, finder: Finder | None) -> None:
     """Draw the rainbow camera's stack about the target, the lenslets' field upon it."""
     if finder is None:
-        axis.text(0.5, 0.5, "no guider frames", ha="center", va="center", transform=axis.transAxes, color=GREY)
+        axis.text(0.5, 0.5, "no finder", ha="center", va="center", transform=axis.transAxes, color=GREY)
         axis.set_axis_off()
         return
     low, high = np.nanpercentile(finder.image, [5.0, 99.3])

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from nightpipe.base.caveat import Caveat, merged
+from nightpipe.base.errors import PlanError
 from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason, age, associate
 from nightpipe.engine.night import Night
@@ -82,13 +83,19 @@ def plan_lenslets(night: Night, builder: Builder) -> None:
     """Plan every exposure of a lenslet unit: cube, place, light, flux; its targets combined and classified."""
     exposures = list(lenslets(night))
     reduced = [done for one in exposures if (done := _reduced(builder, one, exposures)) is not None]
+    if exposures and not reduced and len(exposures) == len(night.of(*SKY)):
+        wanted = f"dome and lamps for the detector of {exposures[0].name}, not older than a month"
+        raise PlanError(wanted, "none among these frames", "give the output of a night that has some: --calibrations")
     response, air = _response(builder, reduced), _air(builder, reduced)
     groups: dict[tuple[str, str], list[Node]] = defaultdict(list)
     members: dict[tuple[str, str], list[Exposure]] = defaultdict(list)
     for one in reduced:
         key = one.exposure.setup.mode, one.exposure.target
-        flux = response.get(key[0]) or builder.kept(one.exposure, FrameType.STANDARD, "response")[0]
-        groups[key].append(_fluxed(builder, one, flux, air.get(key[0])))
+        flux, told = response.get(key[0]), Match()
+        earlier = None
+        if flux is None:
+            earlier, told = builder.kept(one.exposure, FrameType.STANDARD, "response")
+        groups[key].append(_fluxed(builder, one, flux or earlier, air.get(key[0]), told))
         members[key].append(one.exposure)
     for key, nodes in groups.items():
         _finished(builder, members[key], nodes)
@@ -214,7 +221,11 @@ def _reduced(builder: Builder, exposure: Exposure, exposures: list[Exposure]) ->
         return None
     partner, incomplete = _partner(exposure, exposures)
     cube = _cube(builder, exposure, known)
-    inputs: dict[str, Given] = {"spectra": cube["spectra"], "place": _place(builder, exposure)}
+    inputs: dict[str, Given] = {
+        "spectra": cube["spectra"],
+        "place": _place(builder, exposure),
+        "shift": cube["shift"],
+    }
     if partner is not None:
         inputs["partner"] = _cube(builder, partner, known)["spectra"]
     folder = folder_of(exposure)
@@ -247,12 +258,11 @@ def _cube(builder: Builder, exposure: Exposure, known: Masters) -> Node:
 
 
 def _place(builder: Builder, exposure: Exposure) -> OutputRef | None:
-    """Return where the guider's frames put the target; a standard is the brightest source, and needs none."""
-    frames = [one for one in guiding(builder.night) if _during(one, exposure)]
-    if exposure.type is FrameType.STANDARD or not frames:
+    """Return where the guider's images put the target; a standard is the brightest source, and needs none."""
+    images = [one for one in guiding(builder.night) if _during(one, exposure)]
+    if exposure.type is FrameType.STANDARD or not images:
         return None
-    raws = [builder.raw(one) for one in frames]
-    inputs: dict[str, Given] = {"frames": raws, "exposure": builder.raw(exposure)}
+    inputs: dict[str, Given] = {"frames": [builder.raw(one) for one in images], "exposure": builder.raw(exposure)}
     return builder.node("guide", inputs=inputs, exposure=exposure, target=exposure.target)["place"]
 
 
@@ -304,7 +314,7 @@ def _standards(reduced: list[Reduced], what: str) -> dict[str, tuple[str, list[O
     }  # fmt: skip
 
 
-def _fluxed(builder: Builder, one: Reduced, response: Ref | None, air: OutputRef | None) -> Node:
+def _fluxed(builder: Builder, one: Reduced, response: Ref | None, air: OutputRef | None, told: Match) -> Node:
     exposure = one.exposure
     return builder.node(
         "ifucalibrate",
@@ -312,6 +322,7 @@ def _fluxed(builder: Builder, one: Reduced, response: Ref | None, air: OutputRef
         exposure=exposure,
         target=exposure.target,
         label=exposure.name,
+        caveats=told.caveats,
         publish={"spectra": f"{folder_of(exposure)}/{exposure.name}"},
     )
 

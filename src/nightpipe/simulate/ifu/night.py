@@ -23,8 +23,10 @@ from nightpipe.simulate.truth import SCHEMA, table, write_fits, write_json
 
 IFUS = ("sedm",)
 
-_CROSS = (-6.3, -21.7)
-"""Where [arcsec] the rainbow camera's middle points from that of the lenslets, which sit at pixel (1039.5, 968.5)."""
+_TURN = 178.6
+"""Position angle [deg] of the rainbow camera's +y."""
+_CROSS = {"pixis": (1026.5, 975.3), "andor": (1039.5, 968.5)}
+"""Pixel (zero-based) of the rainbow camera where the lenslets' middle lies, in the epoch of the simulated dates."""
 
 
 def checked(options: dict[str, Any]) -> IfuOptions:
@@ -145,10 +147,17 @@ def _rainbow(
 ) -> None:
     """Write rainbow-camera frames from so many seconds after an exposure's start on."""
     start = (shot.start.replace(tzinfo=None) + timedelta(seconds=after)).isoformat()
-    aim = (_CROSS[0] - shot.offset[0], _CROSS[1] - shot.offset[1])
+    aim = _aim(options.epoch, shot.offset)
     lost = 2400.0 if Fault.BLIND in options.faults else 0.0
     write_imaging_night(
         "sedm-rc", out, seed=seed, beside=folder, ra=shot.ra, dec=shot.dec, exposures=frames, exptime=60.0,
         calibrations=False, transient_mag=options.magnitude, host=options.host, filters="r", start=start,
         target_name=name, seeing=shot.seeing, clouds=shot.clear, aim=aim, pointing_error=0.0, bad_wcs=lost,
     )  # fmt: skip
+
+
+def _aim(epoch: str, offset: tuple[float, float]) -> tuple[float, float]:
+    """Return where [arcsec] the rainbow camera's middle points from a target that lies `offset` from the lenslets'."""
+    x, y = (0.394 * (pixel - 1023.5) for pixel in _CROSS[epoch])
+    sine, cosine = np.sin(np.radians(_TURN)), np.cos(np.radians(_TURN))
+    return float(cosine * x - sine * y - offset[0]), float(-sine * x - cosine * y - offset[1])

@@ -1,0 +1,45 @@
+"""A simulated night of SEDM: the night's calibrations, and one exposure from raw frame to flux.
+
+No peer runs on the same frames. `pysedm` 0.41 installs, lacks a dependency that it does not declare (tqdm) and calls
+what numpy 2.4 no longer has (`np.in1d`); it begins with frames that its supervisor, which has no licence, has debiased,
+cleaned, combined and named in a redux tree of its own. Its documentation says 30 minutes for a night's calibrations and
+less than five for a cube.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+CALIBRATIONS = ("bias", "noise", "spaxels", "spaxelwave", "spaxelflat")
+EXPOSURE = ("prepare", "cube", "imageprepare", "measure", "align", "guide", "spectrophotometry", "ifucalibrate")
+RESPONSE = ("sensitivity", "air")
+
+
+def run(table_class, *, small):
+    import nightpipe
+    from nightpipe.simulate.ifu.night import write_ifu_night
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_ifu_night(root / "raw", seed=1, size="small" if small else "full")
+        table = table_class("a night of SEDM: seconds of each recipe, one process")
+        made = table.time(
+            "reduce, all", lambda: nightpipe.reduce(root / "raw", out=root / "out", workers=1, figures=False), repeat=1
+        )
+        runs = [one.record for one in made.outcomes.values() if one.record]
+        target = next(one.name for one in made.night.exposures if one.type.value == "science")
+        for name, wanted in (("the night's calibrations", CALIBRATIONS), ("the standard's response", RESPONSE)):
+            table.rows.append((name, sum(one["cpu_seconds"] for one in runs if one["recipe"] in wanted), ""))
+        own = [one for one in runs if one["recipe"] in EXPOSURE and _of(one, target)]
+        table.rows.append(("one exposure, raw to flux", sum(one["cpu_seconds"] for one in own), ""))
+        table.note(f"peak memory {max(one['peak_mb'] for one in runs) / 1e3:.2f} GB")
+        for one in own:
+            table.rows.append((f"  {one['recipe']}", one["cpu_seconds"], ""))
+        table.show()
+
+
+def _of(record, target):
+    """Tell whether a run was about the target or its guider's images."""
+    name = record["provenance"]["exposure"]
+    return name == target or (name.startswith("rc") and record["recipe"] != "guide")

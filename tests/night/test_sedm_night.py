@@ -1,0 +1,161 @@
+"""A simulated night of SEDM, raw frames to fluxed, graded spectra, against the truth; and nights that go wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from builders.ifunight import made
+from nightpipe.api.redex import Wish, redex
+from nightpipe.io.sedm import read_text
+from nightpipe.recipes.book import BOOK
+
+pytestmark = pytest.mark.night
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("sedm"), magnitude=16.5, target="star", figures=True)
+
+
+def quality(night, kind="science"):
+    return int(night.spectrum(kind).meta["quality"])
+
+
+def codes(night):
+    return {caveat.code for target in night.reduction.targets for caveat in target.caveats}
+
+
+def test_every_exposure_of_the_sky_is_fluxed_and_graded(night):
+    assert {target.name for target in night.reduction.targets} == {"ZTF26sima", "BD+284211"}
+    assert all(target.state.good for target in night.reduction.targets)
+    assert all(night.spectrum(kind).unit == "erg/s/cm2/Angstrom" for kind in ("standard", "science"))
+    assert quality(night) in (0, 2)
+
+
+def test_the_flux_is_that_of_the_star(night):
+    spectrum = night.spectrum()
+    ratio = spectrum.flux / night.true_flux(spectrum)
+    inner = spectrum.good & (spectrum.wave > 4200) & (spectrum.wave < 8800)
+    level = float(np.median(ratio[inner]))
+    assert level == pytest.approx(1.0, abs=0.1)
+    bins = np.array_split(ratio[inner] / level, 12)
+    assert np.std([np.mean(part) for part in bins]) < 0.03
+
+
+def test_the_guider_places_the_target(night):
+    name = night.exposure("science")
+    place, true = night.outputs("guide", name).one("place"), night.facts[name]["sources"][0]
+    assert place.how == "guider"
+    off = np.hypot(place.east - true["east"], place.north - true["north"])
+    assert off < 4.0 * place.error
+    scene = night.outputs("spectrophotometry", name).one("scene")
+    assert np.hypot(scene.target.east - true["east"], scene.target.north - true["north"]) < 0.15
+
+
+@pytest.mark.parametrize("kind", ["standard", "science"])
+def test_the_flexure_is_that_of_the_exposure(night, kind):
+    name = night.exposure(kind)
+    shift, (dx, dy, _) = night.outputs("cube", name).one("shift"), night.facts[name]["flexure"]
+    assert shift.dy == pytest.approx(dy, abs=0.05)
+    if shift.accepted:  # the frame is oriented: red, at low x as read, is at high x
+        assert shift.dx == pytest.approx(-dx, abs=0.05)
+
+
+def test_seds_own_files_are_there_and_can_be_read(night):
+    texts = sorted((night.out / "redux").glob("*/spec_auto_robot_lstep1__crr_b_ifu*.txt"))
+    assert [path.stem.rsplit("_", 1)[1] for path in texts] == ["STD-BD+284211", "ZTF26sima"]
+    header = read_text(texts[1]).header
+    assert header["QUALITY"] == str(quality(night))
+    assert header["SRCPOS"] == "astrom"
+    cube = next((night.out / "redux").glob("*/e3d_*ZTF26sima.fits"))
+    with fits.open(cube) as hdus:
+        assert hdus[0].data.shape[0] == 220
+        assert hdus["MAPPING"].data.shape == (hdus[0].data.shape[1], 2)
+
+
+def test_what_a_person_verifies_is_drawn(night):
+    for kind, target in (("science", "ZTF26sima"), ("standard", "BD+284211")):
+        assert (night.out / target / f"verify_{night.exposure(kind)}.png").exists()
+    page = (night.out / "report.html").read_text()
+    assert "verification" in page
+    assert "spectra on the dome" in page
+
+
+def test_a_person_may_place_the_target(night):
+    name = night.exposure("science")
+    true = night.facts[name]["sources"][0]
+    before = night.spectrum()
+    again = redex(BOOK, night.out, name[-8:], Wish((true["east"], true["north"])), why="a test", who="tester")
+    (target,) = [one for one in again.targets if one.name == "ZTF26sima"]
+    after = target.spectrum.models()[0]
+    assert after.meta["placed"] == "person"
+    assert after.meta["quality"] == 1
+    good = before.good & after.good
+    assert np.median(after.flux[good] / before.flux[good]) == pytest.approx(1.0, abs=0.05)
+    assert list((night.out / "ZTF26sima" / "old").glob(f"{name}_*.fits"))
+    assert list((night.out / "redux").glob("*/spec_auto_redo*"))
+
+
+@pytest.mark.faults
+def test_a_night_without_calibrations_takes_earlier_ones(night, tmp_path):
+    other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, faults=("no-calibrations",))
+    assert "spaxels.kept" in codes(other)
+    spectrum = other.spectrum()
+    inner = spectrum.good & (spectrum.wave > 4500) & (spectrum.wave < 8500)
+    assert np.median((spectrum.flux / other.true_flux(spectrum))[inner]) == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("fault", "expected", "code"),
+    [
+        ("target-outside", 3, "place.outside"),
+        ("no-guider", 5, "place.brightest"),
+        ("blind-guider", None, "guide.unsolved"),
+        ("saturated-dome", None, "calibrations.refused"),
+        ("wrong-lamp", None, "calibrations.refused"),
+    ],
+)
+def test_a_fault_gives_the_right_quality_and_message(night, tmp_path, fault, expected, code):
+    faults = (fault,) if fault in ("saturated-dome", "wrong-lamp") else (fault, "no-calibrations")
+    other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, faults=faults)
+    assert code in codes(other)
+    if expected is not None:
+        assert quality(other) == expected
+
+
+@pytest.mark.faults
+def test_a_cloud_leaves_a_faint_spectrum_and_says_so(night, tmp_path):
+    other = made(tmp_path, calibrations=(night.out,), magnitude=19.5, faults=("cloud", "no-calibrations"))
+    assert quality(other) >= 2
+    assert all(target.state.good for target in other.reduction.targets)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["dead-lenslets", "missing-traces"])
+def test_lost_lenslets_are_told_and_the_spectrum_stands(tmp_path, fault):
+    other = made(tmp_path, target="star", magnitude=16.5, faults=(fault,))
+    assert {"spaxels.dead", "spaxels.repaired"} & codes(other)
+    spectrum = other.spectrum()
+    inner = spectrum.good & (spectrum.wave > 4500) & (spectrum.wave < 8500)
+    assert np.median((spectrum.flux / other.true_flux(spectrum))[inner]) == pytest.approx(1.0, abs=0.12)
+
+
+@pytest.mark.faults
+def test_half_a_pair_is_reduced_by_itself(night, tmp_path):
+    other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, pair=True,
+                 faults=("no-calibrations",))  # fmt: skip
+    assert "pair.incomplete" not in codes(other)
+    second = max(other.raw.glob("ifu*.fits"))
+    second.unlink()
+    alone = made_again(other, night)
+    assert "pair.incomplete" in {caveat.code for target in alone.targets for caveat in target.caveats}
+
+
+def made_again(other, night):
+    """Return the reduction of what is left of a night."""
+    import nightpipe
+
+    return nightpipe.reduce(other.raw, out=other.out, workers=1, figures=False, calibrations=[night.out])
