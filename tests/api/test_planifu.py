@@ -16,10 +16,6 @@ from nightpipe.simulate.ifu.instrument import EPOCHS
 from nightpipe.simulate.ifu.night import checked
 from nightpipe.simulate.ifu.schedule import Planner
 
-pytestmark = pytest.mark.skipif(
-    not {"spaxelwave", "spaxelflat"} <= {one.name for one in BOOK.recipes}, reason="the recipes are not all there"
-)
-
 
 def written(folder, *, seed=1, days=0, only=lambda shot: True, **options):
     """Write the headers of a night, its pixels left out."""
@@ -90,3 +86,10 @@ def test_another_nights_lamps_serve_with_a_caveat_and_refused_ones_do_not(tmp_pa
     told = {caveat.code: caveat.text for caveat in cube.caveats}
     assert "3.2 d earlier" in told["calibrations.other_night"]
     assert "the dome is saturated" in told["calibrations.refused"]
+
+
+def test_a_night_of_calibrations_alone_makes_their_masters(tmp_path):
+    plan = plan_of(written(tmp_path / "raw", targets=0, standards=0), tmp_path)
+    assert {name: len(of(plan, name)) for name in ("spaxels", "spaxelwave", "spaxelflat", "arc", "flat")} == {
+        "spaxels": 1, "spaxelwave": 1, "spaxelflat": 1, "arc": 0, "flat": 0,
+    }  # fmt: skip

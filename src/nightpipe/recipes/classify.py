@@ -33,9 +33,13 @@ WORST_QUALITY = 2
     sets=(banks.SET,),
 )
 def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
-    """Tell what kind of transient each spectrum that is good enough shows."""
+    """Tell what kind of transient each spectrum that is good enough shows.
+
+    Where some are graded (a lenslet unit's), the others are the same light in another way and are not asked again.
+    """
     found = []
-    for spectrum in spectra:
+    graded = tuple(one for one in spectra if "quality" in one.meta)
+    for spectrum in graded or spectra:
         if (quality := int(spectrum.meta.get("quality", 0))) > WORST_QUALITY:
             run.caveat("classify.quality", f"{spectrum.name}: of quality {quality}, so it was not classified")
             continue

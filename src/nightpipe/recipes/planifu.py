@@ -67,6 +67,14 @@ def has_lenslets(night: Night, exposure: Exposure) -> bool:
     return disperser is not None and disperser.lenslets is not None
 
 
+def plan_unit_masters(night: Night, builder: Builder) -> tuple[Exposure, ...]:
+    """Plan the calibrations of a night of lenslets without the sky; return the domes and lamps that are theirs."""
+    own = tuple(one for one in night.of(FrameType.ARC, FrameType.FLAT) if has_lenslets(night, one))
+    for exposure in own:
+        masters(builder, exposure)
+    return own
+
+
 def guiding(night: Night) -> tuple[Exposure, ...]:
     """Return the images of the guider that were taken while a lenslet unit was exposed."""
     units = lenslets(night)

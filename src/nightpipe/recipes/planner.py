@@ -16,7 +16,7 @@ from nightpipe.io.banks import installed
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.kept import Made, kept
 from nightpipe.recipes.names import filed, folder_of, label_of, published
-from nightpipe.recipes.planifu import has_lenslets, lenslets, plan_lenslets
+from nightpipe.recipes.planifu import has_lenslets, lenslets, plan_lenslets, plan_unit_masters
 from nightpipe.recipes.planimagemasters import plan_image_masters
 from nightpipe.recipes.planimaging import plan_images
 
@@ -425,10 +425,12 @@ def _calibrations_alone(night: Night, builder: Builder) -> None:
     """A night without the sky: the masters and wavelength solutions are what a person wants to see."""
     cameras = [one for one in night.exposures if night.frame(one).spec.kind == "images"]
     plan_image_masters(builder, cameras)
+    units = plan_unit_masters(night, builder)
     for arc in night.of(FrameType.ARC):
-        _arc(builder, arc, calibrations(builder, arc))
+        if arc not in units:
+            _arc(builder, arc, calibrations(builder, arc))
     for flat in night.of(FrameType.FLAT):
-        if flat not in cameras:
+        if flat not in cameras and flat not in units:
             calibrations(builder, flat)
     for bias in night.of(FrameType.BIAS):
         _bias(builder, builder.match(bias, FrameType.BIAS), bias)
