@@ -6,7 +6,7 @@ PEERS := .peers
 LONG := real or night or pulls or faults or slow
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-long test-peers bench lint docs format clean
+.PHONY: demo test test-long test-vast test-peers bench lint docs format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nightpipe simulate alfosc --out demo/raw --seed 1
@@ -14,11 +14,14 @@ demo: $(VENV)/.installed
 	    status=$$?; if [ $$status -ne 0 ] && [ $$status -ne 10 ]; then exit $$status; fi
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest -m "not peer and not real and not night and not pulls and not faults and not slow"
+	$(BIN)/python -m pytest -m "not peer and not real and not night and not pulls and not faults and not slow and not vast"
 
 test-long: $(VENV)/.developing
 	$(BIN)/nightpipe data get telluric
-	$(BIN)/python -m pytest -m "($(LONG)) and not peer"
+	$(BIN)/python -m pytest -m "($(LONG)) and not peer and not vast"
+
+test-vast: $(VENV)/.developing
+	$(BIN)/python -m pytest -m vast
 
 test-peers: $(PEERS)/.installed
 	$(PEERS)/bin/python -m pytest -m peer

@@ -83,7 +83,7 @@ def _kill_when(marker: Path, pool: Processes) -> None:
         os.kill(busy[0].process.pid, signal.SIGKILL)
 
 
-def _until(condition, seconds: float = 60.0) -> None:
+def _until(condition, seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "nothing happened"

@@ -107,7 +107,7 @@ def test_a_night_without_calibrations_takes_earlier_ones(night, tmp_path):
     assert np.median((spectrum.flux / other.true_flux(spectrum))[inner]) == pytest.approx(1.0, abs=0.12)
 
 
-@pytest.mark.faults
+@pytest.mark.vast
 @pytest.mark.parametrize(
     ("fault", "expected", "code"),
     [
@@ -126,14 +126,14 @@ def test_a_fault_gives_the_right_quality_and_message(night, tmp_path, fault, exp
         assert quality(other) == expected
 
 
-@pytest.mark.faults
+@pytest.mark.vast
 def test_a_cloud_leaves_a_faint_spectrum_and_says_so(night, tmp_path):
     other = made(tmp_path, calibrations=(night.out,), magnitude=19.5, faults=("cloud", "no-calibrations"))
     assert quality(other) >= 2
     assert all(target.state.good for target in other.reduction.targets)
 
 
-@pytest.mark.faults
+@pytest.mark.vast
 @pytest.mark.parametrize("fault", ["dead-lenslets", "missing-traces"])
 def test_lost_lenslets_are_told_and_the_spectrum_stands(tmp_path, fault):
     other = made(tmp_path, target="star", magnitude=16.5, faults=(fault,))
@@ -143,7 +143,7 @@ def test_lost_lenslets_are_told_and_the_spectrum_stands(tmp_path, fault):
     assert np.median((spectrum.flux / other.true_flux(spectrum))[inner]) == pytest.approx(1.0, abs=0.12)
 
 
-@pytest.mark.faults
+@pytest.mark.vast
 def test_half_a_pair_is_reduced_by_itself(night, tmp_path):
     other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, pair=True,
                  faults=("no-calibrations",))  # fmt: skip

@@ -13,7 +13,7 @@ from nightpipe.model.scene import Placed
 from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
 from nightpipe.steps.spaxels.scene import FitScene
 
-pytestmark = [pytest.mark.pulls, pytest.mark.slow]
+pytestmark = [pytest.mark.pulls, pytest.mark.vast]
 
 
 def pulls_of(seed, magnitude):

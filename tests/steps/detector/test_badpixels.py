@@ -8,6 +8,7 @@ import pytest
 from builders.frames import clean
 from nightpipe.base.errors import BadFrameError
 from nightpipe.model.flags import Flag
+from nightpipe.model.frame import Frame
 from nightpipe.steps.detector.badpixels import BadPixels, MaskBad
 
 
@@ -57,3 +58,14 @@ def test_something_to_look_at_is_needed():
     one, _ = flats(np.random.default_rng(4))
     with pytest.raises(BadFrameError, match="shape"):
         BadPixels().run((), (one, clean(np.random.default_rng(5), 5.0, shape=(80, 121))))
+
+
+def test_rows_that_a_bias_takes_out_are_not_bad():
+    rng = np.random.default_rng(3)
+    data = rng.normal(0.0, 1.0, (60, 2000)).astype(np.float32)
+    data[20] += 0.5  # certain to twenty sigma of the row's median, and half the noise of a pixel
+    data[40] += 8.0
+    zero = np.zeros(data.shape, np.uint32)
+    found = BadPixels().run(masters=(Frame(data, np.ones_like(data), zero, "adu"),), flats=())
+    assert (found.data[20] == 0).mean() < 0.01
+    assert (found.data[40] == 0).all()

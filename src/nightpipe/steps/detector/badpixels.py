@@ -17,10 +17,14 @@ from nightpipe.steps.detector.fit import same_shape
 Bools = NDArray[np.bool_]
 
 
+COLUMN = 3.0
+"""A column or row is bad from so many times the noise of one pixel of the master."""
+
+
 class BadPixels(Step):
     """Find bad pixels and columns from masters of bias and dark and from flats of two levels of light."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     hot: float = parameter(12.0, "a pixel or column of bias or dark that stands out by more is bad", unit="sigma", gt=1)
     response: float = parameter(0.5, "a pixel of the flats that differs from its surroundings by more is bad", gt=0)
     ratio: float = parameter(0.05, "a pixel whose ratio between flats differs by more, and significantly, is bad", gt=0)
@@ -55,7 +59,11 @@ class BadPixels(Step):
         return Frame((~bad).astype(np.float32), zero, mask, "", frames[0].exposure, frames[0].detector)
 
     def _hot(self, frame: Frame) -> Bools:
-        """Return pixels, and whole columns, above or below their surroundings by too much for noise."""
+        """Return pixels, and whole columns and rows, above or below their surroundings by too much for noise.
+
+        A row of thousands of pixels shows steps of a tenth of an electron with certainty, and the bias takes them out:
+        bad is what stands out of a pixel's own noise as well.
+        """
         found = np.zeros(frame.shape, dtype=np.bool_)
         for axis in (0, 1):
             rest = frame.data - _along(frame.data, self.size, axis=1 - axis)
@@ -63,7 +71,7 @@ class BadPixels(Step):
             found |= np.abs(rest) > self.hot * scale
             middle = np.median(rest, axis=axis)
             error = max(float(mad_std(middle)), 1.25 * scale / np.sqrt(rest.shape[axis]))
-            found |= np.expand_dims(np.abs(middle) > self.hot * error, axis)
+            found |= np.expand_dims(np.abs(middle) > max(self.hot * error, COLUMN * scale), axis)
         return np.asarray(found & frame.good)
 
     def _dead(self, frame: Frame) -> Bools:
