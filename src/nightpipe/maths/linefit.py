@@ -184,14 +184,14 @@ def best_order(
     limits: Limits,
     reach: FloatArray,
 ) -> tuple[int, Bools, tuple[tuple[int, float], ...]]:
-    """Return the order, the lines kept, and (order, mean absolute leave-one-out error [pixel]) for all orders tried.
+    """Return the order, the lines kept, and (order, leave-one-out rms [pixel]) for all orders tried.
 
-    The order is the lowest whose leave-one-out error, the mean of its absolute values, is within six per cent of the
-    least, or 2 / lines where they are few (squares let a few blends at the end choose the order); the worst line beyond
-    `clip` goes, one at a time, and the order is chosen afresh. (One standard error, the rule of Breiman et al. 1984, is
-    too patient: good lines are rejected for an order that is too low.) A line that the others do not predict to within
-    `reach` [pixel] goes too: its identity is not sure. Residuals are judged as e / sqrt(1 - h), so that the leverage of
-    the outermost lines does not count against them.
+    The order is the lowest whose leave-one-out error is within three per cent of the least, or 2 / lines where they are
+    few; the worst line beyond `clip` goes, one at a time, and the order is chosen afresh. (One standard error, the rule
+    of Breiman et al. 1984, is too patient: good lines are rejected for an order that is too low.) A line that the
+    others do not predict to within `reach` [pixel] goes too: its identity is not sure. Residuals are judged as
+    e / sqrt(1 - h), so that the leverage of the
+    outermost lines does not count against them.
     """
     used = good.copy()
     if used.sum() < 4:
@@ -201,7 +201,7 @@ def best_order(
         if not table:
             return 1, used, ()
         least = min(value for _, value in table)
-        order = next(o for o, value in table if value <= (1.0 + max(0.06, 2.0 / used.sum())) * least)
+        order = next(o for o, value in table if value <= (1.0 + max(0.03, 2.0 / used.sum())) * least)
         _, _, residual, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
         expected = np.hypot(sigma[used], _scatter(residual[used], sigma[used]))
         score = np.sqrt(np.abs(left_out * residual[used])) / expected
@@ -227,7 +227,7 @@ def _table(
         coef, _, _, left_out = _fit(x, wave, sigma, dispersion, n, order, used)
         if not _grows(coef, n):
             continue
-        rows.append((order, float(np.mean(np.abs(left_out)))))
+        rows.append((order, float(np.sqrt(np.mean(left_out**2)))))
     return tuple(rows)
 
 

@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 class Identify(Step):
     """Identify the lines of an arc without a human and fit wavelength along the reference row."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 2
     rows: int = parameter(10, "rows on either side of the slit's middle that are combined", unit="pixel", ge=0)
     threshold: float = parameter(8.0, "significance that a line must have to be detected", ge=3)
     strongest: int = parameter(60, "so many of the strongest lines decide which line is which", ge=10)
