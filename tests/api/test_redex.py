@@ -70,3 +70,15 @@ def test_every_wish_is_a_parameter_that_exists():
     for text in wish.assignments:
         name, _ = parse_assignment(text)
         vocabulary.check(name, "test")
+
+
+def test_without_the_calibrations_it_was_reduced_with_nothing_is_touched(out, monkeypatch):
+    from nightpipe.api import redex as module
+    from nightpipe.engine.plan import Plan
+
+    monkeypatch.setattr(module, "planned", lambda book, raws, request: (None, Plan(())))
+    with pytest.raises(PlanError, match="calibrations"):
+        redex(BOOK, out, "06_29_05", Wish(method="psf"), why="", who="me")
+    assert (out / "ZTF26sima" / f"{NAME}.fits").exists()
+    assert not list(out.rglob("old"))
+    assert not (out / "decisions.toml").exists()

@@ -48,11 +48,7 @@ def test_leave_one_out_error_of_the_wavelength_solution(night, arc):
     assert wave.rms_px <= wave.loo_px
 
 
-# Since an arc's order is chosen by mean absolute left-out errors, one line that the fit leaves out is 0.30 pixel off in
-# the first arc; it was 0.22.
-@pytest.mark.parametrize(
-    "arc", [pytest.param(ARCS[0], marks=pytest.mark.xfail(reason="one line 0.30 px off")), *ARCS[1:]]
-)
+@pytest.mark.parametrize("arc", ARCS)
 def test_all_lines_of_the_truth_are_identified_and_none_wrongly(night, shared_data, arc):
     wave = outputs(night, "arc", arc).one("wave")
     truth = identified(shared_data)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nightpipe.api.decide import decide
+from nightpipe.api.ifuruns import LIGHT
 from nightpipe.api.legacy import legacy_names
-from nightpipe.api.reduce import Progress, Request, reduce_with
+from nightpipe.api.reduce import Progress, Request, planned, reduce_with
 from nightpipe.api.reduction import Reduction
 from nightpipe.api.summary import FILE, read_summary
 from nightpipe.base.errors import ConfigError, PlanError
@@ -68,23 +70,38 @@ def _is(name: str, wanted: str) -> bool:
 
 
 def redex(
-    book: Book, out: Path, time: str, wish: Wish, *, why: str, who: str, progress: Progress | None = None
+    book: Book,
+    out: Path,
+    time: str,
+    wish: Wish,
+    *,
+    why: str,
+    who: str,
+    settings: Path | None = None,
+    calibrations: Sequence[Path] = (),
+    progress: Progress | None = None,
 ) -> Reduction:
     """Decide, keep the old product aside, drop classifications that no longer hold, and reduce what changed.
 
-    Raises ConfigError where nothing is asked for, PlanError for an unknown exposure.
+    `settings` and `calibrations` are those that the night was reduced with. Raises ConfigError where nothing is asked
+    for, PlanError for an unknown exposure or one whose calibrations are not there; then nothing was touched.
     """
     if not wish.assignments:
         raise ConfigError("a place, a region, lenslets to leave out or a method", "none", "see nightpipe redex --help")
     name, raws = exposure_named(out, time)
+    request = Request(out, settings=settings, who=who, masters=tuple(calibrations))
+    _, plan = planned(book, raws, request)
+    if not any(node.recipe == LIGHT and node.exposure == name for node in plan.nodes):
+        found = "none among its night's frames"
+        raise PlanError(f"the calibrations of {name}", found, "give --calibrations, as the night was reduced with")
     decide(book, out, name, wish.assignments, why=why, who=who)
     with locked(out / HIDDEN):
         set_aside(out, name)
-    return reduce_with(book, raws, Request(out, who=who), progress)
+    return reduce_with(book, raws, request, progress)
 
 
 def set_aside(out: Path, name: str) -> tuple[Path, ...]:
-    """Copy an exposure's product into ``old`` beside it, dated, and remove what it was classified as."""
+    """Move an exposure's product into ``old`` beside it, dated, and remove what it was classified as."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     kept = []
     for path in [*_products(out, name), *legacy_names(out, name)]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nightpipe.cli.reducing import DEFAULT_OUT, Out
+from nightpipe.cli.reducing import DEFAULT_OUT, Masters, Out, SettingsFile
 
 
 def redex(
@@ -25,6 +25,8 @@ def redex(
     method: Annotated[str, typer.Option("--method", help="Take this extraction: psf, aperture, masked, scene.")] = "",
     who: Annotated[str, typer.Option("--who", help="Who decides. Default: the user's name.")] = "",
     out: Out = DEFAULT_OUT,
+    settings: SettingsFile = None,
+    calibrations: Masters = None,
     silent: Annotated[bool, typer.Option("--silent", help="No progress, no table.")] = False,
 ) -> None:
     """Extract one exposure again: with another centre, other lenslets or another method, now and ever after.
@@ -46,8 +48,9 @@ def redex(
     logging_to(Path(out), silent=silent)
     with shown(silent=silent) as progress:
         made = again(
-            BOOK, Path(out), time, Wish(place, region, exclude, method), why=why, who=who or user(), progress=progress
-        )
+            BOOK, Path(out), time, Wish(place, region, exclude, method), why=why, who=who or user(),
+            settings=settings, calibrations=tuple(calibrations or ()), progress=progress,
+        )  # fmt: skip
     if not silent:
         print_end(made)
     raise typer.Exit(int(made.status))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nightpipe.io import cards
-from nightpipe.io.atomic import written
+from nightpipe.io.recorded import record_hdus, write_fits, write_with_ecsv
 from nightpipe.model.exposure import Scalar
 from nightpipe.model.sources import Sources
 from nightpipe.model.stack import Stack
@@ -45,10 +44,7 @@ def write_stack(path: str | Path, stack: Stack, *, record: str = "", reducer: st
         hdu.header.update(wcs_cards(stack.wcs))
         hdus.append(hdu)
     hdus[1].header["BUNIT"], hdus[2].header["BUNIT"] = "electron/s", "electron2/s2"
-    if record:
-        hdus.append(fits.ImageHDU(np.frombuffer(record.encode(), dtype=np.uint8).copy(), name="RECORD"))
-    with written(Path(path), durable=durable) as stream:
-        fits.HDUList(hdus).writeto(stream, checksum=True, output_verify="silentfix")
+    write_fits(Path(path), [*hdus, *record_hdus(record)], durable=durable)
 
 
 def _stack_cards(stack: Stack) -> list[tuple[str, Scalar, str]]:
@@ -90,15 +86,8 @@ def write_sources(path: str | Path, sources: Sources, *, record: str = "", durab
     from astropy.io import fits
 
     table = sources_table(sources)
-    hdus: list[Any] = [fits.PrimaryHDU(), _binary(fits, table)]
-    if record:
-        hdus.append(fits.ImageHDU(np.frombuffer(record.encode(), dtype=np.uint8).copy(), name="RECORD"))
-    with written(Path(path), durable=durable) as stream:
-        fits.HDUList(hdus).writeto(stream, checksum=True, output_verify="silentfix")
-    text = StringIO()
-    table.write(text, format="ascii.ecsv")
-    with written(Path(path).with_suffix(".ecsv"), durable=durable) as stream:
-        stream.write(text.getvalue().encode())
+    hdus: list[Any] = [fits.PrimaryHDU(), _binary(fits, table), *record_hdus(record)]
+    write_with_ecsv(Path(path), hdus, table, durable=durable)
 
 
 def _binary(fits: Any, table: Any) -> Any:

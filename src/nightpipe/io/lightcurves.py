@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from nightpipe.base.caveat import merged
 from nightpipe.io import cards
-from nightpipe.io.atomic import written
+from nightpipe.io.recorded import record_hdus, write_with_ecsv
 from nightpipe.model.sources import LightCurve
 
 UNITS = {"ra": "deg", "dec": "deg", "mjd": "d", "exptime": "s", "mag": "mag", "mag_error": "mag", "limit": "mag"}
@@ -32,15 +31,8 @@ def write_light_curves(
     caveats = merged(*(curve.caveats for curve in curves))
     for name, value, comment in (*cards.software_cards(reducer), *cards.caveat_cards(caveats)):
         head.header[name] = (value, comment) if len(comment) + max(len(str(value)) + 2, 20) <= 67 else value
-    hdus: list[Any] = [head, fits.BinTableHDU(table, name="LIGHTCURVE")]
-    if record:
-        hdus.append(fits.ImageHDU(np.frombuffer(record.encode(), dtype=np.uint8).copy(), name="RECORD"))
-    with written(Path(path), durable=durable) as stream:
-        fits.HDUList(hdus).writeto(stream, checksum=True, output_verify="silentfix")
-    text = StringIO()
-    table.write(text, format="ascii.ecsv")
-    with written(Path(path).with_suffix(".ecsv"), durable=durable) as stream:
-        stream.write(text.getvalue().encode())
+    hdus: list[Any] = [head, fits.BinTableHDU(table, name="LIGHTCURVE"), *record_hdus(record)]
+    write_with_ecsv(Path(path), hdus, table, durable=durable)
 
 
 def light_curve_table(curves: Sequence[LightCurve]) -> Any:

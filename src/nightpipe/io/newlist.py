@@ -10,6 +10,7 @@ import numpy as np
 from nightpipe.io import cards
 from nightpipe.io.atomic import written
 from nightpipe.io.images import wcs_cards
+from nightpipe.io.recorded import record_hdus, write_fits
 from nightpipe.model.difference import Difference
 from nightpipe.model.sources import Sources
 
@@ -64,7 +65,4 @@ def write_difference(path: str | Path, difference: Difference, *, record: str = 
         hdus.append(fits.ImageHDU(image, name=name))
         hdus[-1].header.update(wcs_cards(difference.wcs))
     hdus.append(fits.ImageHDU(difference.psf, name="PSF"))
-    if record:
-        hdus.append(fits.ImageHDU(np.frombuffer(record.encode(), dtype=np.uint8).copy(), name="RECORD"))
-    with written(Path(path), durable=True) as stream:
-        fits.HDUList(hdus).writeto(stream, checksum=True, output_verify="silentfix")
+    write_fits(Path(path), [*hdus, *record_hdus(record)], durable=True)

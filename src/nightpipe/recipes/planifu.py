@@ -11,11 +11,10 @@ from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason, age, associate
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, Ref
-from nightpipe.io.banks import SET as TEMPLATES
-from nightpipe.io.download import present
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.kept import kept
 from nightpipe.recipes.names import folder_of, label_of, published
+from nightpipe.recipes.planclass import plan_class
 
 SKY = (FrameType.SCIENCE, FrameType.STANDARD)
 NIGHT = 0.6
@@ -345,12 +344,4 @@ def _finished(builder: Builder, members: list[Exposure], nodes: list[Node]) -> N
             "ifucombine", inputs={"spectra": [node["spectra"] for node in nodes]}, target=first.target, label=label,
             publish={"spectra": f"{folder}/{folder}"},
         )  # fmt: skip
-    if first.type is not FrameType.SCIENCE or builder.quick:
-        return
-    if not present(TEMPLATES):
-        builder.note("no bank of templates, so nothing is classified: `nightpipe data get templates` brings one")
-        return
-    builder.node(
-        "classify", inputs={"spectra": last["spectra"]}, target=first.target, label=label,
-        publish={"classifications": f"{folder}/{label}_class"},
-    )  # fmt: skip
+    plan_class(builder, last["spectra"], first, label)

@@ -12,10 +12,10 @@ from nightpipe.engine.builder import Builder, Given
 from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef, Ref
-from nightpipe.io.banks import installed
 from nightpipe.model.exposure import Exposure, FrameType
 from nightpipe.recipes.kept import Made, kept
 from nightpipe.recipes.names import filed, folder_of, label_of, published
+from nightpipe.recipes.planclass import plan_class
 from nightpipe.recipes.planifu import has_lenslets, lenslets, plan_lenslets, plan_unit_masters
 from nightpipe.recipes.planimagemasters import plan_image_masters
 from nightpipe.recipes.planimaging import plan_images
@@ -406,19 +406,8 @@ def _classified(
         if members[0].type is FrameType.SCIENCE:
             node = spliced.get((key[0], key[1]), combined[key])
             final[id(node)] = node, members[0]
-    if not final or builder.quick:
-        return
-    if not installed():
-        builder.note("no bank of templates, so nothing is classified: `nightpipe data get templates` brings one")
-        return
     for node, exposure in final.values():
-        builder.node(
-            "classify",
-            inputs={"spectra": node["spectra"]},
-            target=exposure.target,
-            label=node.label,
-            publish={"classifications": f"{folder_of(exposure)}/{node.label}_class"},
-        )
+        plan_class(builder, node["spectra"], exposure, node.label)
 
 
 def _calibrations_alone(night: Night, builder: Builder) -> None:
