@@ -79,3 +79,20 @@ def test_a_night_is_planned_with_its_bad_pixels(tmp_path):
     users = [node for node in plan.nodes if node.recipe in ("prepare", "arc")]
     assert users
     assert all(node.inputs["bad"] == (found[0]["bad"],) for node in users)
+
+
+def test_an_earlier_nights_noise_is_told():
+    from nightpipe.base.caveat import Caveat
+    from nightpipe.engine.match import Match
+    from nightpipe.engine.plan import RawRef
+    from nightpipe.recipes.kept import plan_noise
+
+    class Lends:
+        """A builder whose earlier night measured gain and read noise."""
+
+        def kept(self, exposure, kind, output):
+            return RawRef("noise.fits"), Match(caveats=(Caveat(f"{output}.kept", "20 d earlier"),))
+
+    ref, told = plan_noise(Lends(), (), (), None, None)
+    assert ref == RawRef("noise.fits")
+    assert [one.code for one in told] == ["noise.kept"]

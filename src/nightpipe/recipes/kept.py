@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from nightpipe.base.caveat import merged
+from nightpipe.base.caveat import Caveat, merged
 from nightpipe.engine.builder import Builder
-from nightpipe.engine.match import Match
+from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.plan import Ref
 from nightpipe.model.exposure import Exposure, FrameType
+from nightpipe.recipes.names import label_of, published
 
 
 class Made(Protocol):
@@ -32,3 +34,35 @@ def kept(
     caveats = merged(rest, *(told.caveats for ref, told in found.values() if ref is not None))
     refs: dict[str, Ref | None] = {output: ref for output, (ref, _) in found.items()}
     return refs, Match(match.exposures, caveats, (*match.reasons, *first.reasons))
+
+
+def plan_noise(
+    builder: Builder,
+    biases: tuple[Exposure, ...],
+    flats: tuple[Exposure, ...],
+    exposure: Exposure,
+    like: Exposure,
+    reasons: Iterable[Reason] = (),
+) -> tuple[Ref, tuple[Caveat, ...]]:
+    """Return gain and read noise for an exposure: measured tonight, else an earlier night's, else what `like` says.
+
+    With the caveats of an earlier night's.
+    """
+    frames = biases + flats
+    if not frames:
+        earlier, match = builder.kept(exposure, FrameType.BIAS, "noise")
+        if earlier is not None:
+            return earlier, match.caveats
+    label = label_of("noise", exposure, frames)
+    node = builder.node(
+        "noise",
+        inputs={
+            "biases": [builder.raw(one) for one in biases],
+            "flats": [builder.raw(one) for one in flats],
+            "like": None if frames else builder.raw(like),
+        },
+        label=label,
+        reasons=reasons,
+        publish=published("noise", label) if frames else None,
+    )
+    return node["noise"], ()

@@ -12,7 +12,7 @@ from nightpipe.engine.match import Match, Reason, age, associate
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, Ref
 from nightpipe.model.exposure import Exposure, FrameType
-from nightpipe.recipes.kept import kept
+from nightpipe.recipes.kept import kept, plan_noise
 from nightpipe.recipes.names import folder_of, label_of, published
 from nightpipe.recipes.planclass import plan_class
 
@@ -120,32 +120,14 @@ def detector(builder: Builder, exposure: Exposure) -> Detector:
     biases = builder.match(exposure, FrameType.BIAS)
     flats = builder.match(exposure, FrameType.FLAT)
     alike = tuple(one for one in flats.exposures if one.setup.readout == exposure.setup.readout)
-    noise = _noise(builder, biases.exposures, alike, exposure)
+    noise, told = plan_noise(builder, biases.exposures, alike, exposure, exposure)
     if not biases.exposures:
         earlier, biases = kept(builder, biases, exposure, FrameType.BIAS, "bias")
-        return Detector(earlier.get("bias"), noise, biases.caveats, biases.reasons)
+        return Detector(earlier.get("bias"), noise, merged(biases.caveats, told), biases.reasons)
     label = label_of("bias", exposure, biases.exposures)
     frames = [builder.raw(one) for one in biases.exposures]
     bias = builder.node("bias", inputs={"frames": frames}, label=label, publish=published("bias", label))["bias"]
-    return Detector(bias, noise, biases.caveats, biases.reasons)
-
-
-def _noise(builder: Builder, biases: tuple[Exposure, ...], flats: tuple[Exposure, ...], exposure: Exposure) -> Ref:
-    earlier = None if biases or flats else builder.kept(exposure, FrameType.BIAS, "noise")[0]
-    if earlier is not None:
-        return earlier
-    label = label_of("noise", exposure, biases + flats)
-    node = builder.node(
-        "noise",
-        inputs={
-            "biases": [builder.raw(one) for one in biases],
-            "flats": [builder.raw(one) for one in flats],
-            "like": None if biases or flats else builder.raw(exposure),
-        },
-        label=label,
-        publish=published("noise", label) if biases or flats else None,
-    )
-    return node["noise"]
+    return Detector(bias, noise, merged(biases.caveats, told), biases.reasons)
 
 
 def masters(builder: Builder, exposure: Exposure) -> Masters | None:

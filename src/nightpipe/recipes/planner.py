@@ -13,7 +13,7 @@ from nightpipe.engine.match import Match, Reason
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Node, OutputRef, RawRef, Ref
 from nightpipe.model.exposure import Exposure, FrameType
-from nightpipe.recipes.kept import Made, kept
+from nightpipe.recipes.kept import Made, kept, plan_noise
 from nightpipe.recipes.names import filed, folder_of, label_of, published
 from nightpipe.recipes.planclass import plan_class
 from nightpipe.recipes.planifu import has_lenslets, lenslets, plan_lenslets, plan_unit_masters
@@ -82,7 +82,9 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
     biases = builder.match(exposure, FrameType.BIAS)
     flats = builder.match(exposure, FrameType.FLAT)
     darks = builder.match(exposure, FrameType.DARK) if _has_darks(builder, exposure) else Match()
-    noise = _noise(builder, biases, flats, exposure)
+    noise, told = plan_noise(
+        builder, biases.exposures, flats.exposures, exposure, _representative(builder, exposure), flats.reasons
+    )
     bias, biases = _bias(builder, biases, exposure)
     dark, darks = _dark(builder, darks, bias, exposure)
     flat, flats = _flat(builder, flats, {"bias": bias, "dark": dark, "noise": noise}, exposure)
@@ -93,7 +95,7 @@ def calibrations(builder: Builder, exposure: Exposure) -> Calibrations:
         flat,
         noise,
         _bad(builder, bias, dark, flat, exposure),
-        merged(*(match.caveats for match in matches)),
+        merged(*(match.caveats for match in matches), told),
         tuple(reason for match in matches for reason in match.reasons),
     )
 
@@ -109,27 +111,6 @@ def _representative(builder: Builder, exposure: Exposure) -> Exposure:
 def _has_darks(builder: Builder, exposure: Exposure) -> bool:
     """Tell whether anybody takes darks for this detector: most CCDs need none, and their absence is no caveat."""
     return any(one.instrument == exposure.instrument for one in builder.night.of(FrameType.DARK))
-
-
-def _noise(builder: Builder, biases: Match, flats: Match, exposure: Exposure) -> Ref:
-    """Return gain and read noise: measured tonight, else those of an earlier night, else what the frame says."""
-    frames = biases.exposures + flats.exposures
-    earlier = None if frames else builder.kept(exposure, FrameType.BIAS, "noise")[0]
-    if earlier is not None:
-        return earlier
-    label = label_of("noise", exposure, frames)
-    node = builder.node(
-        "noise",
-        inputs={
-            "biases": _raws(builder, biases.exposures),
-            "flats": _raws(builder, flats.exposures),
-            "like": None if frames else builder.raw(_representative(builder, exposure)),
-        },
-        label=label,
-        reasons=flats.reasons,
-        publish=published("noise", label) if frames else None,
-    )
-    return node["noise"]
 
 
 def _bias(builder: Builder, match: Match, exposure: Exposure) -> tuple[Ref | None, Match]:
