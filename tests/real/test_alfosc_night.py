@@ -78,15 +78,23 @@ def test_the_sky_residual_has_the_size_of_its_error(night, exposure):
     assert 0.95 <= sky_chi(frame, sky, wave, done.all("sources")) <= 1.05
 
 
-# Measured 17.48 formal, 18.41 empirical: 5.05% apart, where the empirical one is known to 3%.
-@pytest.mark.xfail(reason="formal S/N 5.05% below the empirical one", strict=False)
-def test_the_spectrum_reaches_the_noise_that_it_claims(night, qso):
+def signals_to_noise(night, qso):
+    """Return the empirical S/N, from the difference of the two exposures, and the formal one."""
     from nightpipe.qc.spectra import empirical_snr, snr_median
 
     singles = [outputs(night, "calibrate", name).all("spectra")[0] for name in SCIENCE]
-    empirical = empirical_snr(*singles)
-    formal = snr_median(qso.spectra[0])
-    assert empirical >= 15
+    return empirical_snr(*singles), snr_median(qso.spectra[0])
+
+
+def test_the_spectrum_is_as_good_as_the_best_of_todays(night, qso):
+    assert signals_to_noise(night, qso)[0] >= 15
+
+
+# Measured 17.48 formal, 18.41 empirical: 5.05% apart, where the empirical one is known to 3%. Before arcs weighed their
+# blends as they agree it was 17.45 and 18.36, 4.97% apart.
+@pytest.mark.xfail(reason="formal S/N 5.05% below the empirical one")
+def test_the_spectrum_reaches_the_noise_that_it_claims(night, qso):
+    empirical, formal = signals_to_noise(night, qso)
     assert formal == pytest.approx(empirical, rel=0.05)
 
 
