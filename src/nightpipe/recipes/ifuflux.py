@@ -6,14 +6,10 @@ from typing import Any
 
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
-from nightpipe.io.references import extinction
-from nightpipe.io.responses import library_response
 from nightpipe.io.telluric import SET as TELLURIC
-from nightpipe.io.telluric import optical_depth
 from nightpipe.model.atmosphere import AirState
-from nightpipe.model.exposure import Exposure
-from nightpipe.model.references import Extinction
 from nightpipe.model.spectrum import Response, Spectrum
+from nightpipe.recipes.post import on_flux_scale, serving
 from nightpipe.steps.post.barycentre import Barycentre
 from nightpipe.steps.post.fluxcal import FluxCalibrate
 from nightpipe.steps.post.photometry import MatchPhotometry, StateFluxError
@@ -44,21 +40,11 @@ def ifucalibrate(
 
 
 def _fluxed(run: Run, spectrum: Spectrum, response: Response | None, air: tuple[AirState, ...]) -> Spectrum:
-    exposure = spectrum.exposure
-    if response is None and exposure is not None:
-        response = library_response(exposure)
-    placed = run(Barycentre, spectrum=spectrum)
-    fluxed = run(FluxCalibrate, spectrum=placed, response=response, extinction=_site(exposure))
-    depth = optical_depth(0.0 if exposure is None or exposure.site is None else exposure.site.height)
-    state = run(FitAir, spectrum=fluxed, depth=depth, known=air)
-    clear = run(CorrectTelluric, spectrum=fluxed, depth=depth, state=state)
-    stated = run(StateFluxError, spectrum=clear, response=response)
+    response = response or serving(spectrum.exposure)
+    fluxed = on_flux_scale(run, spectrum, response, air)
+    stated = run(StateFluxError, spectrum=fluxed, response=response)
     result: Spectrum = run(MatchPhotometry, spectrum=stated)
     return result
-
-
-def _site(exposure: Exposure | None) -> Extinction | None:
-    return extinction(exposure.site) if exposure is not None and exposure.site is not None else None
 
 
 @recipe("ifucombine", inputs=("spectra",), many=("spectra",), outputs=("spectra",), steps=(Coadd,))

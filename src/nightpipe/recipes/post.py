@@ -94,22 +94,26 @@ def calibrate(
     The image keeps its bands.
     """
     site = _extinction(frame.exposure)
-    if response is None and frame.exposure is not None:
-        response = library_response(frame.exposure)
-    fluxed = tuple(
-        run(FluxCalibrate, spectrum=run(Barycentre, spectrum=spectrum), response=response, extinction=site)
-        for spectrum in spectra
-    )
-    fluxed = tuple(_without_bands(run, spectrum, air or ()) for spectrum in fluxed)
+    response = response or serving(frame.exposure)
+    fluxed = tuple(on_flux_scale(run, spectrum, response, air or ()) for spectrum in spectra)
     clean = frame.but(data=frame.data - sky.model, var=frame.var + sky.var)
     image = run(FluxCalibrateImage, frame=clean, wave=wave, response=response, extinction=site)
     return {"spectra": fluxed, "image": image}
 
 
-def _without_bands(run: Run, spectrum: Spectrum, known: tuple[AirState, ...]) -> Spectrum:
+def serving(exposure: Exposure | None) -> Response | None:
+    """Return the library's response for an exposure's setup, None where it has none."""
+    return None if exposure is None else library_response(exposure)
+
+
+def on_flux_scale(run: Run, spectrum: Spectrum, response: Response | None, known: tuple[AirState, ...]) -> Spectrum:
+    """Return a spectrum in counts on a flux scale, the air's bands taken out; `known` is what the standards tell."""
+    placed = run(Barycentre, spectrum=spectrum)
+    site = _extinction(spectrum.exposure)
+    fluxed = run(FluxCalibrate, spectrum=placed, response=response, extinction=site)
     depth = _depth(spectrum)
-    state = run(FitAir, spectrum=spectrum, depth=depth, known=known)
-    result: Spectrum = run(CorrectTelluric, spectrum=spectrum, depth=depth, state=state)
+    state = run(FitAir, spectrum=fluxed, depth=depth, known=known)
+    result: Spectrum = run(CorrectTelluric, spectrum=fluxed, depth=depth, state=state)
     return result
 
 
