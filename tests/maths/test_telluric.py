@@ -116,3 +116,25 @@ def test_cold_air_has_little_high_rotation():
     assert low[1:] == pytest.approx(1.0, abs=0.1)
     assert high[1] < 0.85 < high[2]
     assert high[3] < 0.85
+
+
+def test_the_near_infrared_has_its_windows_and_bands():
+    depth = tables.optical_depth(4200.0, 24000.0)
+    assert not depth.exact
+    assert np.allclose(np.diff(depth.wave), depth.step, atol=0.02)
+    through = fine_transmission(depth, Column(1.0, 1.0))
+
+    def mean(low, high):
+        return through[(depth.wave > low) & (depth.wave < high)].mean()
+
+    for low, high in ((12350, 12500), (16400, 16600), (21300, 21700)):
+        assert mean(low, high) > 0.95
+    assert mean(13600, 14000) < 0.45
+    assert mean(18500, 19000) < 0.5
+    assert 0.5 < mean(20050, 20200) < 0.9
+    wetter = fine_transmission(depth, Column(1.0, 3.0))
+    band = (depth.wave > 14400) & (depth.wave < 14700)
+    assert wetter[band].mean() < through[band].mean() - 0.1
+    dry = (depth.wave > 20050) & (depth.wave < 20200)
+    assert np.allclose(wetter[dry], through[dry])
+    assert tables.optical_depth(4200.0, 9000.0).wave[-1] < 12100.0

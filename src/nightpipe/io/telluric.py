@@ -11,6 +11,7 @@ from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.io import codec, download
 from nightpipe.io.atomic import written
 from nightpipe.maths.telluric import (
+    AIR_SCALE,
     OXYGEN_BANDS,
     UNIT,
     UPPER,
@@ -24,6 +25,14 @@ from nightpipe.maths.telluric import (
 SET = "telluric"
 FILE = "sections.fits"
 BANDS = Path(__file__).parents[1] / "data" / "telluric" / "bands.dat"
+INFRARED = BANDS.with_name("infrared.dat")
+BEYOND = 11900.0
+"""Redder than this [Angstrom] only the package's table of the near infrared tells anything."""
+MAUNA_KEA = 4200.0
+"""Height [m] of the site that the near infrared was made for."""
+WATER_BANDS = ((11950.0, 12350.0), (12950.0, 15550.0), (17200.0, 19950.0), (23300.0, 25100.0))
+"""Where water absorbs most; elsewhere in the near infrared oxygen (1.27), carbon dioxide (1.58, 1.60, 2.01, 2.06) and
+methane (1.67, 2.3 micrometres) do (Smette et al. 2015, A&A 576, A77, figure 1)."""
 FROM = 5800.0
 """Bluer bands [Angstrom] hide less than a thousandth at any resolution of ours."""
 SOURCE = "MODTRAN cross-sections as distributed with pwv_kpno 1.3 (Perrefort et al. 2018, ascl:1806.015)"
@@ -53,11 +62,14 @@ def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, 0] * 1e4, np.ascontiguousarray((rows[:, 1:].T / UNIT).astype(np.float32))
 
 
-def optical_depth(height: float) -> OpticalDepth:
+def optical_depth(height: float, red: float = 0.0) -> OpticalDepth:
     """Return the optical depths above `height` [m]: monochromatic where the set `telluric` was fetched.
 
-    Without it, those of the package's bands at 2000 m, scaled in oxygen; `OpticalDepth.exact` tells.
+    Without it, those of the package's bands at 2000 m, scaled in oxygen; `OpticalDepth.exact` tells. A spectrum that
+    ends at `red` [Angstrom], beyond 1.19 micrometres, gets the package's bands too, as far as 2.5 micrometres.
     """
+    if red > BEYOND:
+        return with_infrared(bands(height), height)
     try:
         return _above(str(download.local(SET) / FILE), height)
     except ReferenceMissingError:
@@ -76,6 +88,40 @@ def bands(height: float) -> OpticalDepth:
     scale = np.exp(-(height - facts["height"][0]) / facts["scale"][0])
     wave, oxygen, water = table[0], table[1 : 1 + count] * scale, table[1 + count :]
     return OpticalDepth(wave, facts["weight"], oxygen, water, exact=False, source=f"bands of the package; {SOURCE}")
+
+
+def with_infrared(depth: OpticalDepth, height: float) -> OpticalDepth:
+    """Return the table carried on to 2.5 micrometres: one value for each 10 Angstrom, all gases but water as "oxygen".
+
+    That value is the logarithm of what a band lets through at airmass 1 and one millimetre of water. Lines that are
+    saturated within it grow slower than in proportion, so it is good near those numbers and rough far from them.
+    """
+    wave, total = np.loadtxt(INFRARED, dtype=np.float64).T
+    grid = np.arange(depth.wave[-1] + depth.step, wave[-1], depth.step)
+    wet = np.any([(grid > low) & (grid < high) for low, high in WATER_BANDS], axis=0)
+    value = np.interp(grid, wave, total)
+    dry = np.where(wet, 0.0, value) * np.exp((MAUNA_KEA - height) / AIR_SCALE)
+    water, count = np.where(wet, value, 0.0), len(depth.weight)
+    return OpticalDepth(
+        np.concatenate([depth.wave, grid]),
+        depth.weight,
+        np.concatenate([depth.oxygen, np.repeat(dry[None], count, axis=0)], axis=1),
+        np.concatenate([depth.water, np.repeat(water[None], count, axis=0)], axis=1),
+        exact=False,
+        source=f"{depth.source}; beyond 1.2 um Gemini's ATRAN model (Lord 1992)",
+    )
+
+
+def write_infrared(path: Path, wave: np.ndarray, depth: np.ndarray) -> None:
+    """Write the table of the near infrared: `wave` [vacuum Angstrom] and effective optical depth."""
+    head = [
+        "# Effective optical depth of the air above Mauna Kea at airmass 1 with 1.0 mm of water, in bins of 10 A",
+        "# source: ATRAN (Lord 1992, NASA Technical Memorandum 103957), as published by Gemini Observatory",
+        "# columns: wave (vacuum Angstrom), depth",
+    ]
+    rows = [f"{x:.0f} {y:.4f}" for x, y in zip(wave, depth, strict=True)]
+    with written(path) as stream:
+        stream.write("\n".join([*head, *rows, ""]).encode())
 
 
 @cache

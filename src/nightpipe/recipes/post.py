@@ -119,7 +119,7 @@ def on_flux_scale(run: Run, spectrum: Spectrum, response: Response | None, known
 
 def _depth(spectrum: Spectrum) -> OpticalDepth:
     site = None if spectrum.exposure is None else spectrum.exposure.site
-    return optical_depth(0.0 if site is None else site.height)
+    return optical_depth(0.0 if site is None else site.height, float(spectrum.wave[-1]))
 
 
 @recipe("combine", inputs=("spectra",), many=("spectra",), outputs=("spectra",), steps=(Coadd,))

@@ -10,7 +10,7 @@ import pytest
 from builders.flux import LA_PALMA, exposure
 from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.io import download, telluric
-from nightpipe.maths.telluric import Column, fine_transmission
+from nightpipe.maths.telluric import Column, blurred, fine_transmission
 from nightpipe.model.flags import Flag
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.steps.post.telluric import CorrectTelluric, FitAir
@@ -162,3 +162,30 @@ def test_the_packages_bands_agree_with_the_lines():
     corrected = CorrectTelluric().run(spectrum, exact, state)
     blurred = np.convolve(truth, _gauss(15.0 / 2.3548 / 3.5), mode="same")
     assert np.std((corrected.flux / blurred)[in_bands(spectrum.wave)]) < 0.02
+
+
+def test_the_near_infrared_is_corrected_roughly_and_says_so():
+    wave = np.arange(14000.0, 22500.0, 8.0)
+    depth = telluric.optical_depth(4200.0, float(wave[-1]))
+    fine = blurred(
+        fine_transmission(depth, Column(1.2, 1.2 * 1.5)), depth.wave, depth.wave, np.full(len(depth.wave), 20.0)
+    )
+    through = np.interp(wave, depth.wave, fine)
+    spectrum = Spectrum(
+        name="OBJ1",
+        wave=wave,
+        flux=through,
+        var=np.full(wave.size, 1e-4),
+        mask=np.full(wave.size, np.uint32(0)),
+        sky=np.zeros(wave.size),
+        unit="erg/s/cm2/Angstrom",
+        fwhm=np.full(wave.size, 20.0),
+        exposure=exposure("H", airmass=1.2, mjd=58928.9),
+    )
+    state = FitAir(water=1.5, water_sigma=0.05).run(spectrum, depth)
+    corrected = CorrectTelluric().run(spectrum, depth, state)
+    assert {"telluric.infrared", "telluric.prior"} <= {caveat.code for caveat in corrected.caveats}
+    clear = (corrected.mask == 0) & (wave < 22400)
+    assert clear.mean() > 0.7
+    assert np.std(corrected.flux[clear] - 1.0) < 0.03 < np.std(through[clear])
+    assert (corrected.mask[(wave > 14000) & (corrected.transmission < 0.2)] & Flag.TELLURIC).all()

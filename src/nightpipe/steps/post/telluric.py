@@ -28,6 +28,8 @@ SEEN = 0.99
 STEPS = np.array([0.02, 0.03, 0.02, 0.05, 0.05, 0.02])
 MOST = np.array([0.3, 0.7, 0.15, 0.5, 0.3, 0.1])
 """Natural steps of the numbers, and how far one turn may go."""
+INFRARED = 12500.0
+"""A table that reaches beyond this [Angstrom] holds the near infrared's rough bands."""
 TURNS = 12
 BROAD = 0.2
 """How far the lines of the A band may be broader or narrower than those of the others, relative."""
@@ -128,7 +130,7 @@ class CorrectTelluric(Step):
     bins stay flagged.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     least: float = parameter(0.2, "where less comes through, the bins stay flagged", gt=0.0, lt=1.0)
     model_error: float = parameter(0.05, "relative error of the model's absorption, beside that of the fit", ge=0.0)
@@ -327,6 +329,9 @@ def _caveats(depth: OpticalDepth, state: AirState) -> tuple[Caveat, ...]:
             "telluric bands from the package's coarse table: `nightpipe data get telluric` brings the lines themselves"
         )
         found.append(Caveat("telluric.coarse", text))
+    if depth.wave[-1] > INFRARED:
+        text = "beyond 1.2 um the telluric bands are those of one model atmosphere, scaled: the depth of each is rough"
+        found.append(Caveat("telluric.infrared", text))
     if not any(state.free):
         text = f"the spectrum itself does not tell the air's water and oxygen: taken from {state.source}"
         found.append(Caveat("telluric.prior", text))
