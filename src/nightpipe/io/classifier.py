@@ -86,32 +86,56 @@ def json_text(found: Classification) -> str:
     return json.dumps(as_json(found), allow_nan=False)
 
 
+SNID_OPTIONS = (
+    "Input spectrum",
+    "Parameter file",
+    "Wavelength range",
+    "Mask file",
+    "Median filtering width [A]",
+    "Median filtering width [pix]",
+    "Clip emission redshift",
+    "Clip sky lines",
+    "Emission clip width [A]",
+    "Keep A-band",
+    "Age range",
+    "Delta range",
+    "Min. number of spectra/template",
+    "Use only templates",
+    "Use only types",
+    "Avoid templates",
+    "Avoid types",
+    "rlapmin",
+    "Redshift range",
+    "Forced initial redshift",
+    "Extra fake redshift",
+    "Nsigma for initial redshift",
+    "Redshift filter",
+    "Wavenumbers k1,k2,k3,k4",
+    "Template directory",
+)
+"""The options that SNID 5.0 lists, in its order; programs count these lines."""
+
+
 def snid_output(found: Classification) -> str:
     """Return SNID's output file: options, initial and median redshift and age, the types' table, the matches.
 
-    The layout is that of ``<root>_snid.output`` of SNID 5.0, so that programs which read it go on working.
+    The layout is that of ``<root>_snid.output`` of SNID 5.0, line for line and heading for heading, so that programs
+    which read it go on working; options that we do not have are NA.
     """
     table = found.snid
-    lines = ["### SNID-like output of nightpipe ###", "", "# [input options]"]
+    lines = ["### SNID output file ###", "", "### input spectrum and options ###"]
+    told = _snid_options(found)
+    lines += [f"# {name:<31}: {told.get(name, 'NA')}" for name in SNID_OPTIONS]
+    lines += ["", "### initial/user-input redshift ###"]
+    lines += [f"zinit{table.z_initial:13.4f}", f"zuser{table.z_initial:13.4f}", ""]
+    lines += ["### median redshift/age and error ###"]
     lines += [
-        f"input_file     {found.name}",
-        f"rlapmin        {table.least_rlap:.1f}",
-        f"templates      {found.bank}",
-        "",
+        f"zmed{table.z_median:14.4f}{table.z_error:10.4f}",
+        f"agem{table.age_median:14.2f}{table.age_error:10.2f}",
     ]
-    lines += ["### initial and final results ###", f"zinit {table.z_initial:.6f}"]
-    lines += [
-        f"zmed {table.z_median:.6f} {table.z_error:.6f}",
-        f"agem {table.age_median:.3f} {table.age_error:.3f}",
-        "",
-    ]
-    lines += [
-        "### type fractions/redshift/age ###",
-        "#type      ntemp  fraction   slope    redshift redshift_error      age age_error",
-    ]
-    lines += [_type_line(row) for row in table.rows]
-    lines += ["", "### rlap-ordered template listings ###"]
-    lines += ["#no. sn           type        lap   rlap        z    zerr     age age_flag grade"]
+    lines += ["", "### type fraction/redshift/age ###"]
+    lines += ["#type ntemp fraction slope redshift redshift_error age age_error", *_type_lines(found)]
+    lines += ["", "### rlap-ordered template listings ###", "#no. sn type lap rlap z zerr age age_flag grade"]
     cut = False
     for number, match in enumerate(table.matches, start=1):
         if match.grade == "cut" and not cut:
@@ -121,19 +145,46 @@ def snid_output(found: Classification) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _snid_options(found: Classification) -> dict[str, str]:
+    range_ = f"{found.wave[0]:10.2f}{found.wave[-1]:10.2f}" if len(found.wave) else "NA"
+    return {
+        "Input spectrum": found.name,
+        "Wavelength range": range_,
+        "Clip sky lines": "0",
+        "Keep A-band": "1",
+        "Min. number of spectra/template": "  1",
+        "rlapmin": f"{found.snid.least_rlap:10.2f}",
+        "Forced initial redshift": f"{found.redshift:.4f}" if found.redshift_given else "NA",
+        "Redshift filter": f"{found.snid.z_filter:10.4f}",
+        "Template directory": found.bank,
+    }
+
+
+def _type_lines(found: Classification) -> list[str]:
+    """Return the rows of types, each followed by its subtypes, ### between one type and the next."""
+    types = {match.type for match in found.snid.matches}
+    lines: list[str] = []
+    for row in found.snid.rows:
+        if row.name in types and lines:
+            lines.append("###")
+        lines.append(_type_line(row))
+    return lines
+
+
 def _type_line(row: TypeRow) -> str:
     return (
-        f"{row.name:10} {row.count:5d} {row.fraction:9.4f} {row.slope:8.4f} {row.z:10.6f} {row.z_error:10.6f} "
-        f"{row.age:10.3f} {row.age_error:8.3f}"
+        f"{row.name.replace(' ', '_'):<10}{row.count:7d}{row.fraction:10.2f}{row.slope:10.4f}{row.z:10.4f}"
+        f"{row.z_error:10.4f}{row.age:10.3f}{row.age_error:10.3f}"
     )
 
 
 def _match_line(number: int, match: TemplateMatch) -> str:
     flag = 0 if math.isfinite(match.age) else 1
     age = match.age if flag == 0 else -99.9
+    name, kind = match.object.replace(" ", "_"), match.subtype.replace(" ", "_")
     return (
-        f"{number:4d} {match.object:12} {match.subtype:10} {match.lap:5.3f} {match.rlap:6.2f} {match.z:9.6f} "
-        f"{match.z_error:8.6f} {age:7.2f} {flag:d} {match.grade}"
+        f"{number:4d}  {name:<13} {kind:<10} {match.lap:6.4f} {min(match.rlap, 999.9):6.2f} {match.z:8.4f} "
+        f"{match.z_error:8.4f} {age:8.2f} {flag:2d}   {match.grade:>4}"
     )
 
 

@@ -105,6 +105,7 @@ class SnidTable:
     rows: tuple[TypeRow, ...]
     matches: tuple[TemplateMatch, ...]
     least_rlap: float = 5.0
+    z_filter: float = 0.02
 
 
 @dataclass(frozen=True)

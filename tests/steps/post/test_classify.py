@@ -132,6 +132,31 @@ def test_files(found, tmp_path):
     assert len(figure(found).axes) == 3
 
 
+def test_readers_of_snids_output_go_on_working(found):
+    """What programs in use do: they look for headings word for word, count lines, and split the rest."""
+    lines = snid_output(found).splitlines()
+    assert lines[0] == "### SNID output file ###"
+    assert lines[37] == "### type fraction/redshift/age ###"
+    assert lines[38] == "#type ntemp fraction slope redshift redshift_error age age_error"
+    zmed = next(line for line in lines if line.startswith("zmed"))
+    assert [float(word) for word in zmed.split()[1:]] == pytest.approx(
+        [found.snid.z_median, found.snid.z_error], abs=6e-5, nan_ok=True
+    )
+    start, end = 39, lines.index("### rlap-ordered template listings ###") - 1
+    types = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in lines[start:end] if line != "###"}
+    assert all(len(values) == 7 for values in types.values())
+    assert types["Ia"][1] == pytest.approx({row.name: row.fraction for row in found.snid.rows}["Ia"], abs=0.006)
+    header = lines[end + 2][1:].split()
+    assert header == ["no.", "sn", "type", "lap", "rlap", "z", "zerr", "age", "age_flag", "grade"]
+    rows = [line.split() for line in lines[end + 3 :] if not line.startswith("#---")]
+    assert {len(row) for row in rows} == {10}
+    rlap = [float(row[4]) for row in rows]
+    assert rlap == sorted(rlap, reverse=True)
+    cut = lines.index("#--- rlap cutoff") - (end + 3)
+    assert all(value >= 5.0 for value in rlap[:cut])
+    assert {row[9] for row in rows[cut:]} == {"cut"}
+
+
 def test_command(tmp_path, monkeypatch):
     monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path / "cache"))
     path = tmp_path / "sn.txt"

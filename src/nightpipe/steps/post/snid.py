@@ -30,7 +30,7 @@ def snid_table(
         rows += [_row(good, name, lambda match: match.subtype, least_rlap) for name in _distinct(own)]
     z, z_error = _median([match.z for match in good])
     age, age_error = _median([match.age for match in good])
-    return SnidTable(z_initial, z, z_error, age, age_error, tuple(rows), tuple(graded), least_rlap)
+    return SnidTable(z_initial, z, z_error, age, age_error, tuple(rows), tuple(graded), least_rlap, z_filter)
 
 
 def _distinct(matches: list[TemplateMatch]) -> list[str]:
