@@ -289,10 +289,10 @@ def test_one_recipe_alone_runs_what_it_needs(raw, out):
 def test_a_set_of_files_retypes_by_tag(raw, out):
     sof = raw / "night.sof"
     sof.write_text("b0.fits BIAS\nb1.fits BIAS # fine\n\ns00.fits OBJECT_SLIT\ns01.fits STD\n")
-    frames, retyped, masters = read_frames([sof])
-    assert masters == ()
-    assert [path.name for path in frames] == ["b0.fits", "b1.fits", "s00.fits", "s01.fits"]
-    night, _ = planned(toys.BOOK, frames, Request(out, extra=retyped))
+    listed = read_frames([sof])
+    assert listed.masters == ()
+    assert [path.name for path in listed.raw] == ["b0.fits", "b1.fits", "s00.fits", "s01.fits"]
+    night, _ = planned(toys.BOOK, listed.raw, Request(out, extra=listed.retyped))
     assert night.named("s01").type is FrameType.STANDARD
     assert tag_type("flat_lamp") is FrameType.FLAT
     with pytest.raises(ConfigError, match="BIAS"):
@@ -367,9 +367,9 @@ def test_a_master_in_a_set_of_files_is_told_by_its_tag(raw, tonight, out, tmp_pa
     moved.write_bytes((tmp_path / "earlier" / "calibrations" / "bias_night.fits").read_bytes())
     sof = tonight / "night.sof"
     sof.write_text("s90.fits OBJECT\nrenamed.fits MASTER_BIAS\n")
-    frames, retyped, masters = read_frames([sof])
-    assert masters == (moved,)
-    reduction = reduced(frames, out, extra=retyped, masters=masters)
+    listed = read_frames([sof])
+    assert listed.masters == (moved,)
+    reduction = reduced(listed.raw, out, extra=listed.retyped, masters=listed.masters)
     assert np.all(reduction["star A"].products[0].model.data == 90)
     sof.write_text("renamed.fits MASTER_FLAT\n")
     with pytest.raises(ConfigError, match="its record says bias"):

@@ -1,7 +1,8 @@
-"""The log of a night's images: what each one is worth, as a list of files that can be edited and stacked again."""
+"""The log of a night's images: what each one is worth, as a table that can be edited and stacked again."""
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,20 @@ from nightpipe.api.reduction import Reduction
 from nightpipe.io.atomic import written
 from nightpipe.model.exposure import Exposure, FrameType
 
-FILE = "filelog.txt"
-HEAD = """# The frames of this night, one a line: path # type target camera filter exposure [s], and of images: seeing
-# [arcsec], ellipticity, sky [electron/s], zero point, transparency, whether it is in a stack. To leave an image out
-# delete its line (keep those of calibrations), then: nightpipe recipe combine filelog.txt -o stack.fits
-"""
+FILE = "filelog.ecsv"
+HEAD = (
+    "The frames of this night, one a line. To leave an image out of its stack delete its line (keep those of "
+    "calibrations), then: nightpipe recipe combine filelog.ecsv -o stack.fits",
+    "stacked: yes, no, or - for calibrations. A name behind # in a path is that of a camera on a shared detector.",
+)
 USED = (FrameType.IMAGE, FrameType.BIAS, FrameType.DARK, FrameType.FLAT, FrameType.SKY_FLAT)
+MEASURED = {
+    "seeing": ("seeing", "arcsec", ".2f"), "ellipticity": ("ellipticity", "", ".3f"),
+    "sky": ("sky", "electron/s", ".2f"), "zero_point": ("frame_zero_point", "mag", ".3f"),
+    "depth": ("frame_depth", "mag", ".2f"), "transparency": ("transparency", "", ".3f"),
+}  # fmt: skip
+"""Columns of what was measured: the metric, its unit, its form."""
+OF_FIELD = tuple(metric for metric, _, _ in MEASURED.values() if metric not in ("seeing", "ellipticity", "sky"))
 
 
 def write_file_log(reduction: Reduction) -> Path | None:
@@ -22,13 +31,39 @@ def write_file_log(reduction: Reduction) -> Path | None:
     shots = [one for one in reduction.night.exposures if one.type in USED]
     if not any(one.type is FrameType.IMAGE for one in shots):
         return None
-    found = _measured(reduction)
-    lines = [f"{one.file}  # {_facts(one, found.get(one.name, {}))}" for one in shots if one.type is FrameType.IMAGE]
-    files = dict.fromkeys(f"{one.file}  # {_facts(one, {})}" for one in shots if one.type is not FrameType.IMAGE)
+    shots.sort(key=lambda one: one.type is not FrameType.IMAGE)
+    text = StringIO()
+    _table(shots, _measured(reduction)).write(text, format="ascii.ecsv")
     path = reduction.out / FILE
     with written(path) as stream:
-        stream.write((HEAD + "\n".join((*lines, *files)) + "\n").encode())
+        stream.write(text.getvalue().encode())
     return path
+
+
+def _table(shots: list[Exposure], found: dict[str, dict[str, float]]) -> Any:
+    from astropy.table import Table
+
+    table = Table(meta={"comments": list(HEAD)})
+    table["file"] = [one.path for one in shots]
+    table["type"] = [one.type.value for one in shots]
+    table["target"] = [one.target for one in shots]
+    table["camera"] = [one.setup.arm for one in shots]
+    table["filter"] = [one.setup.filter for one in shots]
+    table["start"] = [one.start for one in shots]
+    table["exptime"] = [one.exptime for one in shots]
+    table["airmass"] = [float("nan") if one.airmass is None else one.airmass for one in shots]
+    for name, (metric, unit, form) in MEASURED.items():
+        table[name] = [found.get(one.name, {}).get(metric, float("nan")) for one in shots]
+        table[name].info.unit, table[name].info.format = unit or None, form
+    table["exptime"].unit, table["airmass"].info.format = "s", ".3f"
+    table["stacked"] = [_stacked(one, found.get(one.name, {})) for one in shots]
+    return table
+
+
+def _stacked(shot: Exposure, measured: dict[str, float]) -> str:
+    if shot.type is not FrameType.IMAGE:
+        return "-"
+    return "yes" if "stacked" in measured else "no"
 
 
 def _measured(reduction: Reduction) -> dict[str, dict[str, float]]:
@@ -40,25 +75,9 @@ def _measured(reduction: Reduction) -> dict[str, dict[str, float]]:
             found.setdefault(outcome.node.exposure, {}).update(metrics)
         for name, value in metrics.items():
             kind, _, frame = name.partition("/")
-            if outcome.node.recipe == "calibrateimages" and kind in ("frame_zero_point", "transparency"):
+            if outcome.node.recipe == "calibrateimages" and kind in OF_FIELD:
                 found.setdefault(frame, {})[kind] = value
     for target in reduction.targets:
-        for name in _stacked(target):
+        for name in () if target.stack is None else target.stack.model.frames:
             found.setdefault(name, {})["stacked"] = 1.0
     return found
-
-
-def _stacked(target: Any) -> tuple[str, ...]:
-    return () if target.stack is None else tuple(target.stack.model.frames)
-
-
-def _facts(shot: Exposure, measured: dict[str, float]) -> str:
-    setup = shot.setup
-    words = [shot.type.value, shot.target.replace(" ", "_") or "-", setup.arm or "-", setup.filter or "-"]
-    words.append(f"{shot.exptime:g}")
-    if shot.type is FrameType.IMAGE:
-        for name, form in (("seeing", ".2f"), ("ellipticity", ".3f"), ("sky", ".2f"), ("frame_zero_point", ".3f"),
-                           ("transparency", ".3f")):  # fmt: skip
-            words.append(format(measured[name], form) if name in measured else "-")
-        words.append("stacked" if "stacked" in measured else "out")
-    return " ".join(words)

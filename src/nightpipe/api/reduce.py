@@ -71,6 +71,7 @@ class Request:
     filters: tuple[str, ...] = ()
     masters: tuple[Path, ...] = ()
     redo: str | None = None
+    parts: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -186,7 +187,7 @@ def _planned(
     kept = decisions.read(request.out).standing
     made = decisions.Decisions((*kept, *request.extra))
     night = scan(paths, made, checksum, asked_for(request.instrument) if request.instrument else None)
-    night = _through(night, request)
+    night = _through(_listed(night, request.parts), request)
     wishes = Wishes(
         *request.layers,
         decisions=made,
@@ -196,6 +197,13 @@ def _planned(
         refused=request.refused,
     )
     return night, Builder(night, book, wishes).plan()
+
+
+def _listed(night: Night, parts: tuple[str, ...]) -> Night:
+    """Return the night without those cameras on shared detectors that a list of frames leaves out."""
+    files = {path.partition("#")[0] for path in parts}
+    frames = (seen for seen in night.frames if seen.exposure.path in parts or seen.exposure.file not in files)
+    return replace(night, frames=tuple(frames)) if parts else night
 
 
 def _through(night: Night, request: Request) -> Night:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from nightpipe.base.errors import ConfigError
@@ -28,25 +30,49 @@ MASTERS = {"BIAS": "bias", "DARK": "dark", "FLAT": "flat", "SLIT": "slit", "WAVE
 """What follows ``MASTER_`` in the tag of a product, and the recipe's output that it names."""
 
 
-def read_frames(given: Iterable[Path]) -> tuple[list[Path], tuple[Decision, ...], tuple[Path, ...]]:
-    """Return the frames that files, folders and sets of files name, the types that tags give, and masters among them.
+@dataclass(frozen=True)
+class Listed:
+    """What files, folders and sets of files name: frames, the types that tags give them, masters made before.
 
-    A master is known by its tag or by the record that it carries.
+    `parts` are the cameras on shared detectors that were named, each ``path#camera``: the others are not meant.
     """
-    raw: list[Path] = []
+
+    raw: tuple[Path, ...]
+    retyped: tuple[Decision, ...] = ()
+    masters: tuple[Path, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+def read_frames(given: Iterable[Path]) -> Listed:
+    """Return the frames that files, folders, sets of files and logs of a night name.
+
+    A master is known by its tag or by the record that it carries. Raises ConfigError: a list that cannot be read.
+    """
+    raw: dict[Path, None] = {}
     retyped: list[Decision] = []
     masters: list[Path] = []
+    parts: list[str] = []
     for path in given:
-        rows = read_set(path) if path.is_file() and not is_fits_name(path) else [(path, "")]
-        for frame, tag in rows:
+        for frame, tag, part in _rows(path):
             if is_master(frame, tag):
                 masters.append(frame)
                 continue
-            raw.append(frame)
+            raw[frame] = None
+            name = frame.name.split(".fit")[0] + (f"_{part}" if part else "")
+            if part:
+                parts.append(f"{frame.absolute()}#{part}")
             if tag:
-                name = frame.name.split(".fit")[0]
                 retyped.append(make(name, "Frame.type", tag_type(tag).value, f"tag in {path.name}", "set of files"))
-    return raw, tuple(retyped), tuple(masters)
+    return Listed(tuple(raw), tuple(retyped), tuple(masters), tuple(parts))
+
+
+def _rows(path: Path) -> list[tuple[Path, str, str]]:
+    """Return frame, tag and camera of each line of a list, or of one path that is no list."""
+    if not path.is_file() or is_fits_name(path):
+        return [(path, "", "")]
+    if path.suffix.lower() == ".ecsv":
+        return [(frame, "", part) for frame, part in (_parted(path.parent, text) for text in _logged(path))]
+    return read_set(path)
 
 
 def is_master(path: Path, tag: str) -> bool:
@@ -63,9 +89,12 @@ def is_master(path: Path, tag: str) -> bool:
     return True
 
 
-def read_set(path: Path) -> list[tuple[Path, str]]:
-    """Return frames and tags of one set of files; paths are relative to the file; raises ConfigError."""
-    rows: list[tuple[Path, str]] = []
+def read_set(path: Path) -> list[tuple[Path, str, str]]:
+    """Return frames, tags and cameras of one set of files; paths are relative to the file; raises ConfigError.
+
+    What follows a # after a space is a remark; without a space it names a camera on a shared detector.
+    """
+    rows: list[tuple[Path, str, str]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -73,10 +102,29 @@ def read_set(path: Path) -> list[tuple[Path, str]]:
             "a set of files (text lines: path TAG)", f"{path}: {error}", "see `nightpipe recipe --help`"
         ) from error
     for line in lines:
-        words = line.split("#")[0].split()
+        words = re.split(r"(?:^|\s)#", line)[0].split()
         if words:
-            rows.append((path.parent / words[0], words[1] if len(words) > 1 else ""))
+            frame, part = _parted(path.parent, words[0])
+            rows.append((frame, words[1] if len(words) > 1 else "", part))
     return rows
+
+
+def _parted(folder: Path, text: str) -> tuple[Path, str]:
+    """Return file and camera of ``path#camera``."""
+    name, _, part = text.partition("#") if not (folder / text).exists() else (text, "", "")
+    return folder / name, part
+
+
+def _logged(path: Path) -> list[str]:
+    """Return the paths in the log of a night; raises ConfigError."""
+    from astropy.table import Table
+
+    try:
+        return [str(text) for text in Table.read(path, format="ascii.ecsv")["file"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            "the log of a night (ECSV with a column file)", f"{path}: {error}", "take out whole lines only"
+        ) from error
 
 
 def tag_type(tag: str) -> FrameType:

@@ -192,7 +192,7 @@ def recipe(
     from nightpipe.recipes.book import BOOK
 
     keep = keeper(BOOK, name)
-    raw, retyped, masters = read_frames(frames)
+    listed = read_frames(frames)
     request = Request(
         out,
         settings=settings,
@@ -200,13 +200,14 @@ def recipe(
         workers=workers,
         who=user(),
         keep=keep,
-        extra=retyped,
-        masters=masters,
+        extra=listed.retyped,
+        masters=listed.masters,
+        parts=listed.parts,
     )
     lists = [path for path in frames if path.is_file() and not is_fits_name(path)]
     if name == "combine" and is_fits_name(out):
-        _run(BOOK, raw, replace(request, keep=None), silent=silent, lists=lists)
-    _run(BOOK, raw, request, silent=silent)
+        _run(BOOK, list(listed.raw), replace(request, keep=None), silent=silent, lists=lists)
+    _run(BOOK, list(listed.raw), request, silent=silent)
 
 
 def _run(book: object, raw: list[Path], request: object, *, silent: bool, lists: list[Path] | None = None) -> None:

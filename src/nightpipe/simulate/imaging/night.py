@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nightpipe.base.errors import ConfigError
 from nightpipe.io.atomic import written
 from nightpipe.simulate.imaging import truth
-from nightpipe.simulate.imaging.camera import Camera, Observatory, known_imagers, observatory
+from nightpipe.simulate.imaging.camera import Camera, Observatory, known_imagers, observatory, windowed
 from nightpipe.simulate.imaging.chip import Chip, chip, digitised, electrons, wells
 from nightpipe.simulate.imaging.dialects import dialect
 from nightpipe.simulate.imaging.dialects.base import Taken
@@ -26,13 +26,14 @@ TARGET: str = ImagingOptions.model_fields["target_name"].default
 
 
 def is_imager(name: str) -> bool:
-    """Return whether a name is that of an imager."""
+    """Return whether a name is that of an imager, as `simulate` or as the descriptions call it."""
     return plain_name(name) in known_imagers()
 
 
 def plain_name(name: str) -> str:
-    """Return a name as the descriptions spell it: ``alfosc_imaging`` is ``alfosc-imaging``."""
-    return name.casefold().replace("_", "-")
+    """Return a name as the simulator spells it: ``alfosc_imaging`` is ``alfosc-imaging``, ``soxs_ac`` ``soxs-acq``."""
+    plain = name.casefold().replace("_", "-")
+    return "soxs-acq" if plain == "soxs-ac" else plain
 
 
 def checked(options: dict[str, Any]) -> ImagingOptions:
@@ -50,6 +51,7 @@ def write_imaging_night(
     ``refcat.fits`` and ``sdss.fits`` as surveys would have them. Raises `ConfigError` for an unknown name or option.
     """
     known, asked = observatory(plain_name(instrument)), checked(options)
+    known = windowed(known, asked.window) if asked.window else known
     cameras = wanted(known, asked) if _any(known, asked) else ()
     if not cameras:
         names = sorted({name for camera in known.cameras for patch in camera.patches for name in patch.filters})

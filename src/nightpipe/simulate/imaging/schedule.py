@@ -31,7 +31,8 @@ class Fault(StrEnum):
 class ImagingOptions(BaseModel):
     """What the caller may ask of an imaging night; empty or zero means as is typical of the instrument.
 
-    `size` ``"small"`` has few frames, ``"full"`` many. `filters`, `cameras`: only these. `latitude` [deg, galactic]
+    `size` ``"small"`` has few frames, ``"full"`` many. `filters`, `cameras`: only these. `window` [pixel]: the side of
+    the square in the middle that is read (0: all). `latitude` [deg, galactic]
     overrides that of the field in its star counts. `catalogue` is a table (``ra dec r [g i ...]``, named columns) whose
     stars then hold. `transient`: none, supernova, afterglow; `transient_mag` in r at the first frame, `transient_sky`
     its offset (east, north) [arcsec] from the target, `host` r magnitude of its galaxy (0: none), `host_offset`
@@ -45,6 +46,7 @@ class ImagingOptions(BaseModel):
     size: str = Field("small", pattern="^(small|full)$")
     filters: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
+    window: int = Field(0, ge=0)
     exposures: int = Field(0, ge=0, le=60)
     exptime: float = Field(0.0, ge=0.0, le=3600.0)
     ra: float | None = Field(None, ge=0.0, lt=360.0)

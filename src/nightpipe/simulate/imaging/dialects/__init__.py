@@ -6,6 +6,7 @@ from nightpipe.base.errors import ConfigError
 from nightpipe.simulate.imaging.dialects.alfosc import AlfoscImaging
 from nightpipe.simulate.imaging.dialects.arcsat import Arcsat
 from nightpipe.simulate.imaging.dialects.base import ImagingDialect
+from nightpipe.simulate.imaging.dialects.generic import Generic
 from nightpipe.simulate.imaging.dialects.lmi import Lmi
 from nightpipe.simulate.imaging.dialects.ratir import Ratir
 from nightpipe.simulate.imaging.dialects.rimas import Rimas
@@ -15,6 +16,7 @@ from nightpipe.simulate.imaging.dialects.soxs import SoxsAcq
 _DIALECTS: dict[str, type[ImagingDialect]] = {
     "alfosc-imaging": AlfoscImaging,
     "arcsat": Arcsat,
+    "generic": Generic,
     "lmi": Lmi,
     "ratir": Ratir,
     "rimas": Rimas,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.simulate.dialects.base import Cards, sexagesimal
-from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, simple_wcs, stamp
+from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, middle, simple_wcs, stamp
 
 _KINDS = {"bias": "Bias Frame", "dark": "Dark Frame", "skyflat": "FLAT", "domeflat": "FLAT", "science": "Light Frame"}
 
@@ -68,7 +68,7 @@ def _where(taken: Taken) -> Cards:
         "DEC": degrees,
         "OBJCTDEC": degrees,
         "EQUINOX": 2000.0,
-        **simple_wcs(taken, (512.0, 512.0)),
+        **simple_wcs(taken, middle(taken.camera)),
         "CRVAL1": ra,
         "CRVAL2": dec,
         "PLTSOLVD": False,

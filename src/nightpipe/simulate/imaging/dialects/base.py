@@ -76,6 +76,18 @@ def stamp(taken: Taken, digits: int = 3) -> str:
     return text[: 19 if not digits else 20 + digits]
 
 
+def section(box: tuple[int, int, int, int]) -> str:
+    """Return a box of pixels as the cards write it: ``[1:2048,1:100]``, from one, both ends within."""
+    x0, x1, y0, y1 = box
+    return f"[{x0 + 1}:{x1},{y0 + 1}:{y1}]"
+
+
+def middle(camera: Camera) -> tuple[float, float]:
+    """Return the middle of the lit pixels, from one."""
+    x0, x1, y0, y1 = camera.light
+    return (x0 + x1 + 1) / 2.0, (y0 + y1 + 1) / 2.0
+
+
 def simple_wcs(taken: Taken, middle: tuple[float, float]) -> Cards:
     """Return the WCS cards of a description that knows scale and rotation only roughly; `middle` one-based pixel."""
     camera, (ra, dec) = taken.camera, taken.commanded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.simulate.dialects.base import Cards, sexagesimal
-from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, simple_wcs, stamp
+from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, middle, section, simple_wcs, stamp
 
 _KINDS = {"bias": "BIAS", "dark": "DARK", "skyflat": "SKY FLAT", "domeflat": "DOME FLAT", "science": "OBJECT"}
 
@@ -18,7 +18,7 @@ class Lmi(ImagingDialect):
     def cards(self, taken: Taken) -> tuple[Cards, Cards]:
         """Return the cards; CRVAL1 is text in hours, as the control system writes it."""
         shot, (ra, dec) = taken.shot, taken.commanded
-        wcs = dict(simple_wcs(taken, (1562.0, 1540.0)))
+        wcs = dict(simple_wcs(taken, middle(taken.camera)))
         where: Cards = {}
         if not taken.lost:
             wcs["CRVAL1"], wcs["CRVAL2"] = sexagesimal(ra, hours=True), sexagesimal(dec, plus=True)
@@ -49,8 +49,8 @@ class Lmi(ImagingDialect):
             "ADELX_01": 2,
             "ADELY_01": 2,
             "NUMAMP": 1,
-            "TRIMSEC": "[28:3096,4:3079]",
-            "BIASSEC": "[3101:3124,4:3079]",
+            "TRIMSEC": section(taken.camera.light),
+            "BIASSEC": section(taken.camera.overscan[0]),
             "GAIN": taken.camera.header_gain or 2.89,
             "RDNOISE": taken.camera.header_noise or 6.0,
             "AIRMASS": round(shot.airmass, 4),

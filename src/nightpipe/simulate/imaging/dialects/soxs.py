@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nightpipe.simulate.dialects.base import Cards
-from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, simple_wcs, stamp
+from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, middle, simple_wcs, stamp
 
 _KINDS = {"bias": ("CALIB", "BIAS"), "skyflat": ("CALIB", "FLAT,SKY"), "science": ("ACQUISITION", "OBJECT")}
 
@@ -20,7 +20,7 @@ class SoxsAcq(ImagingDialect):
         shot, (ra, dec) = taken.shot, taken.commanded
         category, kind = _KINDS[shot.kind]
         where: Cards = (
-            {} if taken.lost else {"RA": ra, "DEC": dec, "EQUINOX": 2000.0, **simple_wcs(taken, (512.5, 512.5))}
+            {} if taken.lost else {"RA": ra, "DEC": dec, "EQUINOX": 2000.0, **simple_wcs(taken, middle(taken.camera))}
         )
         return {
             "ORIGIN": "ESO-LASILLA",
