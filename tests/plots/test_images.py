@@ -76,7 +76,7 @@ def test_the_flats_show_who_serves_and_why_not():
 def test_the_weather_has_transparency_only_where_it_is_known():
     looks = [images.Look(60000.1 + k / 100, "C1 i", 1.2, 3.0) for k in range(3)]
     assert len(images.weather(looks).axes) == 2
-    assert len(images.weather([*looks, images.Look(60000.2, "C0 r", 1.0, 2.0, 0.9)]).axes) == 3
+    assert len(images.weather([*looks, images.Look(60000.2, "C0 r", 1.0, 2.0, 22.1, 0.9)]).axes) == 4
 
 
 def test_images_of_several_nights_stand_side_by_side():

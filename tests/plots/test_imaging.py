@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from builders.frames import exposure
 from builders.starfield import field
 from nightpipe.model.sources import LightCurve, Sources, ZeroPoint
 from nightpipe.plots import imaging
@@ -49,14 +48,6 @@ def curve(n=14):
                       ("microjansky",) * n)  # fmt: skip
 
 
-def hours(n=12):
-    shots = [exposure(mjd=59000.1 + 0.02 * k, name=f"f{k}") for k in range(n)]
-    zero = ZeroPoint(25.0, 0.003, "r", "PS1", "refcat2", 40, 0.02)
-    solved = [None if k == 4 else replace(zero, band="gr"[k % 2], depth=21 + 0.05 * k, transparency=1 - 0.03 * k)
-              for k in range(n)]  # fmt: skip
-    return shots, [1.1 + 0.1 * np.sin(k) for k in range(n)], solved
-
-
 def test_zero_points(scene):
     *_, sources = scene
     drawn = imaging.zero_point(solved(sources), sources)
@@ -70,9 +61,7 @@ def test_psfs(scene):
     assert len(imaging.point_spread(psf).axes) == 5
 
 
-def test_light_curves_and_nights():
+def test_light_curves():
     assert len(imaging.light_curve(curve()).axes) == 2
     blind = replace(curve(1), flux=np.array([np.nan]), mag=np.array([np.nan]), limit=np.array([np.nan]))
     assert len(imaging.light_curve(blind).axes) == 2
-    assert len(imaging.night(*hours()).axes) == 3
-    assert len(imaging.night(hours(2)[0], [np.nan, np.nan], [None, None]).axes) == 3

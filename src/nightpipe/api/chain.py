@@ -19,7 +19,7 @@ NAMES = {
     "zeropoint": "calibrateimages", "zpoint": "calibrateimages", "stack": "imagestack", "photometry": "imagephotometry",
 }  # fmt: skip
 """What PhotoPipe calls them."""
-AFTER = ("newsources", "difference", "lightcurve", "lightcurves", "colour")
+AFTER = ("segments", "newsources", "difference", "lightcurve", "lightcurves", "colour")
 
 
 def step_of(name: str) -> str:

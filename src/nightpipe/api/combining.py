@@ -13,7 +13,7 @@ from nightpipe.base.errors import PlanError
 from nightpipe.engine.builder import Book
 from nightpipe.engine.store import Store
 
-IMAGES = ("imagestack", "imagephotometry")
+IMAGES = ("imagestack", "imagephotometry", "segments")
 
 
 def combine_images(

@@ -11,18 +11,21 @@ from nightpipe.io.atomic import written
 from nightpipe.model.exposure import Exposure, FrameType
 
 FILE = "filelog.ecsv"
-HEAD = (
-    "The frames of this night, one a line. To leave an image out of its stack delete its line (keep those of "
-    "calibrations), then: nightpipe recipe combine filelog.ecsv -o stack.fits",
+HEAD = [
+    "The frames of this night, one a line. To leave an image out of its stack delete its line, but keep calibrations:",
+    "nightpipe recipe combine filelog.ecsv -o stack.fits",
     "stacked: yes, no, or - for calibrations. A name behind # in a path is that of a camera on a shared detector.",
-)
+]
 USED = (FrameType.IMAGE, FrameType.BIAS, FrameType.DARK, FrameType.FLAT, FrameType.SKY_FLAT)
 MEASURED = {
-    "seeing": ("seeing", "arcsec", ".2f"), "ellipticity": ("ellipticity", "", ".3f"),
-    "sky": ("sky", "electron/s", ".2f"), "zero_point": ("frame_zero_point", "mag", ".3f"),
-    "depth": ("frame_depth", "mag", ".2f"), "transparency": ("transparency", "", ".3f"),
-}  # fmt: skip
-"""Columns of what was measured: the metric, its unit, its form."""
+    "seeing": ("seeing", "arcsec", 3),
+    "ellipticity": ("ellipticity", "", 3),
+    "sky": ("sky", "electron/s", 3),
+    "zero_point": ("frame_zero_point", "mag", 4),
+    "depth": ("frame_depth", "mag", 3),
+    "transparency": ("transparency", "", 4),
+}
+"""Columns of what was measured: the metric, its unit, how many digits stand after the point."""
 OF_FIELD = tuple(metric for metric, _, _ in MEASURED.values() if metric not in ("seeing", "ellipticity", "sky"))
 
 
@@ -43,7 +46,7 @@ def write_file_log(reduction: Reduction) -> Path | None:
 def _table(shots: list[Exposure], found: dict[str, dict[str, float]]) -> Any:
     from astropy.table import Table
 
-    table = Table(meta={"comments": list(HEAD)})
+    table = Table(meta={"comments": HEAD})
     table["file"] = [one.path for one in shots]
     table["type"] = [one.type.value for one in shots]
     table["target"] = [one.target for one in shots]
@@ -52,10 +55,10 @@ def _table(shots: list[Exposure], found: dict[str, dict[str, float]]) -> Any:
     table["start"] = [one.start for one in shots]
     table["exptime"] = [one.exptime for one in shots]
     table["airmass"] = [float("nan") if one.airmass is None else one.airmass for one in shots]
-    for name, (metric, unit, form) in MEASURED.items():
-        table[name] = [found.get(one.name, {}).get(metric, float("nan")) for one in shots]
-        table[name].info.unit, table[name].info.format = unit or None, form
-    table["exptime"].unit, table["airmass"].info.format = "s", ".3f"
+    table["exptime"].unit = "s"
+    for name, (metric, unit, digits) in MEASURED.items():
+        table[name] = [round(found.get(one.name, {}).get(metric, float("nan")), digits) for one in shots]
+        table[name].unit = unit or None
     table["stacked"] = [_stacked(one, found.get(one.name, {})) for one in shots]
     return table
 

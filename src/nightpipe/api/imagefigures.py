@@ -48,8 +48,7 @@ def of_images(reduction: Reduction, target: Target) -> Iterator[Drawing]:
         if side.state.good and side.node.recipe in ("newsources", "difference"):
             yield from _new(outputs, Outputs(Store(reduction.out), side), side, folder / place.name)
         if side.state.good and side.node.recipe == "colour":
-            path = reduction.out / place.parent.relative_to(reduction.out) / f"{side.node.label}_colour"
-            yield _colour(Outputs(Store(reduction.out), side), path)
+            yield from _colour(Outputs(Store(reduction.out), side), place.parent / f"{side.node.label}_colour")
         if side.state.good and side.node.recipe in CURVES:
             yield from _curves(Outputs(Store(reduction.out), side), reduction.out / side.node.publish["curves"])
 
@@ -76,15 +75,17 @@ def _new(stacked: Outputs, outputs: Outputs, run: Outcome, place: Path) -> Itera
     yield Drawing("sources that the catalogue has not", place.with_name(f"{place.name}_new"), outputs.key, new)
 
 
-def _colour(outputs: Outputs, path: Path) -> Drawing:
-    """Return the drawing of three bands in colour."""
+def _colour(outputs: Outputs, path: Path) -> Iterator[Drawing]:
+    """Return the drawing of three bands in colour, where they show the same sky."""
+    found = outputs.all("colour")
 
     def draw() -> Figure:
         from nightpipe.plots import stack
 
-        return stack.three_bands(outputs.one("colour"))
+        return stack.three_bands(found[0])
 
-    return Drawing("three bands in colour", path, outputs.key, draw)
+    if found:
+        yield Drawing("three bands in colour", path, outputs.key, draw)
 
 
 def _circles(run: Outcome) -> tuple[tuple[float, float, float], ...]:
@@ -166,33 +167,39 @@ def _runs(reduction: Reduction, target: Target) -> dict[str, Outcome]:
 
 
 def of_weather(reduction: Reduction) -> Iterator[Drawing]:
-    """Return the drawing of seeing, sky and transparency over the night, where there are images."""
+    """Return the drawing of seeing, sky, depth and transparency over the night, where there are images."""
     measured = [one for one in reduction.outcomes.values() if one.node.recipe == "measure" and one.state.good]
     if not measured:
         return
+    lit = [one for one in reduction.outcomes.values() if one.node.recipe == "calibrateimages" and one.state.good]
+    told = {name: value for one in lit for name, value in _metrics(one).items() if "/" in name}
 
     def weather() -> Figure:
         from nightpipe.plots import images
 
-        return images.weather([_look(reduction, one) for one in measured])
+        return images.weather([_look(reduction, one, told) for one in measured])
 
-    keys = hashlib.sha256(" ".join(one.key for one in measured).encode()).hexdigest()
-    yield Drawing("seeing and sky", reduction.out / "night_seeing", keys, weather)
+    keys = hashlib.sha256(" ".join(one.key for one in (*measured, *lit)).encode()).hexdigest()
+    yield Drawing("seeing, sky, depth, transparency", reduction.out / "night_seeing", keys, weather)
 
 
-def _look(reduction: Reduction, outcome: Outcome) -> Look:
-    """Return what one image tells of the weather."""
+def _metrics(outcome: Outcome) -> dict[str, float]:
+    return {name: float(entry[0]) for name, entry in outcome.record.get("metrics", {}).items()}
+
+
+def _look(reduction: Reduction, outcome: Outcome, told: dict[str, float]) -> Look:
+    """Return what one image tells of the weather; `told` are the metrics of all frames' zero points."""
     from nightpipe.plots.images import Look
 
     exposure = reduction.night.named(outcome.node.exposure)
-    metrics = {name: float(entry[0]) for name, entry in outcome.record.get("metrics", {}).items()}
-    nan = float("nan")
+    metrics, nan = _metrics(outcome), float("nan")
     return Look(
-        mjd=exposure.mjd + exposure.exptime / 172800.0,
+        mjd=exposure.mjd,
         camera=" ".join(part for part in (exposure.setup.arm, exposure.setup.filter) if part),
         seeing=metrics.get("seeing", nan),
         sky=metrics.get("sky", nan),
-        transparency=metrics.get("transparency", nan),
+        depth=told.get(f"frame_depth/{exposure.name}", nan),
+        transparency=told.get(f"transparency/{exposure.name}", nan),
     )
 
 

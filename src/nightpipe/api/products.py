@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRUM, IMAGE, STACK, SOURCES, CLASSIFICATION = "Spectrum", "Frame", "Stack", "Sources", "Classification"
-LIGHT_CURVE, DIFFERENCE = "LightCurve", "Difference"
+LIGHT_CURVE, DIFFERENCE, SEGMENTS = "LightCurve", "Difference", "Segments"
 NEW = ("newsources", "difference")
 """Recipes whose sources are listed as text, too."""
 TOGETHER = (SPECTRUM, LIGHT_CURVE)
@@ -128,7 +128,7 @@ class Publisher:
             _write_difference(product, self.who)
         elif product.kind == LIGHT_CURVE:
             _write_curves(product, self.who)
-        elif product.kind in (STACK, SOURCES):
+        elif product.kind in (STACK, SOURCES, SEGMENTS):
             _write_images(product, self.who)
         elif product.kind == IMAGE and outcome.node.target:
             for path, file in zip(product.stored, files, strict=True):
@@ -198,13 +198,15 @@ def _write_curves(product: Product, who: str) -> None:
 
 
 def _write_images(product: Product, who: str) -> None:
-    """Write a stack with its celestial system, or its sources as FITS and ECSV."""
-    from nightpipe.io.images import write_sources, write_stack
+    """Write a stack with its celestial system, its sources as FITS and ECSV, or which pixels belong to which."""
+    from nightpipe.io.images import write_segments, write_sources, write_stack
     from nightpipe.io.newlist import write_new_list
 
     path, record = product.path, json.dumps(product.record)
     if product.kind == STACK:
         write_stack(path, product.model, record=record, reducer=who)
+    elif product.kind == SEGMENTS:
+        write_segments(path, product.model, record=record)
     else:
         write_sources(path, product.model, record=record)
         if product.record["recipe"] in NEW:

@@ -16,7 +16,7 @@ from nightpipe.engine.execute import Outcome, State
 from nightpipe.engine.night import Night
 from nightpipe.engine.plan import Plan, folded
 
-SIDES = ("newsources", "difference", "lightcurve", "lightcurves", "colour")
+SIDES = ("segments", "newsources", "difference", "lightcurve", "lightcurves", "colour")
 """Runs beside a target's main line: what they make belongs to it, and where they fail the target stands."""
 USUAL = ".moving"
 """Ending of caveats that hold for every list of new sources: they stand on the lists themselves."""

@@ -10,6 +10,7 @@ import numpy as np
 from nightpipe.io import cards
 from nightpipe.io.recorded import record_hdus, write_fits, write_with_ecsv
 from nightpipe.model.exposure import Scalar
+from nightpipe.model.segments import Segments
 from nightpipe.model.sources import Sources
 from nightpipe.model.stack import Stack
 from nightpipe.model.wcs import Wcs
@@ -45,6 +46,20 @@ def write_stack(path: str | Path, stack: Stack, *, record: str = "", reducer: st
         hdus.append(hdu)
     hdus[1].header["BUNIT"], hdus[2].header["BUNIT"] = "electron/s", "electron2/s2"
     write_fits(Path(path), [*hdus, *record_hdus(record)], durable=durable)
+
+
+def write_segments(path: str | Path, segments: Segments, *, record: str = "", durable: bool = True) -> None:
+    """Write which pixels belong to which row of a catalogue: one image of integers with the celestial system.
+
+    Raises StoreError.
+    """
+    from astropy.io import fits
+
+    image = fits.ImageHDU(segments.labels, name="SEGMENTS")
+    image.header.update(wcs_cards(segments.wcs))
+    head = fits.PrimaryHDU()
+    head.header["COMMENT"] = "Pixels hold the row of the catalogue (from 1) that they belong to; 0: none."
+    write_fits(Path(path), [head, image, *record_hdus(record)], durable=durable)
 
 
 def _stack_cards(stack: Stack) -> list[tuple[str, Scalar, str]]:

@@ -26,12 +26,15 @@ COLOURS = (BLUE, RED, GREEN, GOLD, INK, GREY)
 
 @dataclass(frozen=True)
 class Look:
-    """What one image tells of the weather: `mjd` at mid-exposure, `seeing` [arcsec], `sky` [electron/s per pixel]."""
+    """What one image tells of the weather: `mjd` at mid-exposure, `seeing` [arcsec], `sky` [electron/s per pixel],
+    `depth` [mag] of a star at 5 sigma, `transparency` against the best image of its field; nan: not known.
+    """
 
     mjd: float
     camera: str
     seeing: float
     sky: float
+    depth: float = float("nan")
     transparency: float = float("nan")
 
 
@@ -195,24 +198,31 @@ def _levels(axis: Axes, judged: Selection, bounds: tuple[float, float]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
+ROWS = (
+    ("seeing", "seeing [arcsec]"), ("sky", "sky [electron/s/pixel]"), ("depth", "depth, 5 sigma [mag]"),
+    ("transparency", "transparency"),
+)  # fmt: skip
+"""What is shown of the weather."""
+
+
 def weather(looks: Sequence[Look]) -> Figure:
-    """Draw seeing, sky and, where zero points tell it, transparency over the night, a colour for each camera.
+    """Draw seeing, sky and, where zero points tell them, depth and transparency over the night, by camera and filter.
 
     Images of several nights stand side by side, whatever lies between them.
     """
-    clear = any(np.isfinite(one.transparency) for one in looks)
-    rows = 3 if clear else 2
-    figure, axes = panels(rows, size=(9, 1.2 + 1.9 * rows), sharex=True)
+    rows = [row for row in ROWS if np.isfinite([getattr(one, row[0]) for one in looks]).any()] or list(ROWS[:2])
+    figure, axes = panels(len(rows), size=(9, 1.2 + 1.9 * len(rows)), sharex=True)
     place, label = _times([one.mjd for one in looks])
     for number, camera in enumerate(sorted({one.camera for one in looks})):
         mine = [k for k, one in enumerate(looks) if one.camera == camera]
-        values = [(looks[k].seeing, looks[k].sky, looks[k].transparency) for k in mine]
-        for axis, series in zip(axes, zip(*values, strict=True), strict=False):
+        for axis, (name, _) in zip(axes, rows, strict=True):
+            series = [getattr(looks[k], name) for k in mine]
             axis.plot(place[mine], series, "o", ms=4, color=COLOURS[number % len(COLOURS)], label=camera or "images")
-    axes[0].set(ylabel="seeing [arcsec]", ylim=(0, None), title=f"{len(looks)} images")
-    axes[1].set(ylabel="sky [electron/s/pixel]", ylim=(0, None))
-    if clear:
-        axes[2].set(ylabel="transparency", ylim=(0, 1.1))
+    for axis, (name, title) in zip(axes, rows, strict=True):
+        axis.set_ylabel(title)
+        if name != "depth":
+            axis.set_ylim(0, 1.1 if name == "transparency" else None)
+    axes[0].set_title(f"{len(looks)} images")
     axes[-1].set_xlabel(label)
     axes[0].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure

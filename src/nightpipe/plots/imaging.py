@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nightpipe.kernels.psf import Grid, values
-from nightpipe.model.exposure import Exposure
 from nightpipe.model.frame import Frame
 from nightpipe.model.sources import LightCurve, Psf, Sources, ZeroPoint
 from nightpipe.model.stack import Stack
@@ -173,30 +171,4 @@ def light_curve(curve: LightCurve) -> Figure:
     handles, labels = mags.get_legend_handles_labels()
     if handles:
         mags.legend(handles, labels, ncol=4, fontsize=7)
-    return figure
-
-
-def night(
-    exposures: Sequence[Exposure], seeing: Sequence[float], zero_points: Sequence[ZeroPoint | None]
-) -> Figure:  # fmt: skip
-    """Draw seeing [arcsec], depth and transparency over the night, a point for each exposure; nan: not known."""
-    figure, axes = panels(3, 1, size=(9, 7), sharex=True)
-    mjd = np.array([shot.mjd for shot in exposures])
-    zero = float(np.floor(mjd.min())) if len(mjd) else 0.0
-    hours = 24 * (mjd - zero)
-    depth, clear = (np.array([np.nan if z is None else getattr(z, key) for z in zero_points], np.float64)
-                    for key in ("depth", "transparency"))  # fmt: skip
-    band = np.array([z.band if z else s.band for z, s in zip(zero_points, exposures, strict=True)])
-    for axis, value in zip(axes, (np.asarray(seeing, np.float64), depth, 100 * clear), strict=True):
-        for name in dict.fromkeys(band.tolist()):
-            own = (band == name) & np.isfinite(value)
-            axis.plot(hours[own], value[own], "o", ms=4, color=BANDS.get(name, GREY), label=name or "no band")
-        if not np.isfinite(value).any():
-            axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
-    worst = float(np.nanmax(seeing)) if np.isfinite(seeing).any() else 1.0
-    axes[0].set(ylabel="seeing, FWHM [arcsec]", ylim=(0, 1.15 * worst))
-    axes[1].set(ylabel="depth, 5 sigma [mag]")
-    axes[2].set(ylabel="transparency [%]", ylim=(0, 110), xlabel=f"hours (UTC) from MJD {zero:.0f}.0")
-    if len(mjd):
-        axes[0].legend(ncol=6, loc="lower left")
     return figure

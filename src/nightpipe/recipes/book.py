@@ -51,6 +51,7 @@ BOOK = Book(
         imagelight.calibrateimages,
         imaging.imagestack,
         imagelight.imagephotometry,
+        imagelight.segments,
         ifuflux.ifucalibrate,
         ifuflux.ifucombine,
         imagenew.newsources,

@@ -48,11 +48,14 @@ def lightcurve(
     if not spots:
         return {"curves": ()}
     if not (np.isfinite(alignment.catalogue_rms).all() or cast(ForcedPlaces, run.step(ForcedPlaces)).unsolved):
-        text = "no catalogue tells where the images lie: nothing was measured at the object's coordinates"
+        text = "no star of a catalogue tells where the images lie: nothing was measured at the object's coordinates"
         run.caveat("forced.unsolved", text)
         return {"curves": ()}
     curves = []
     for spot in spots:
+        if not _shown(spot, frames, alignment):
+            run.caveat("forced.outside", f"{spot.name} lies outside all {len(frames)} images through this filter")
+            continue
         whole = run(
             ForcedPhotometry, label="stack", frame=stack, wcs=stack.wcs, psf=_only(psf), zero_point=_only(zeropoint),
             place=(spot.ra, spot.dec), name=spot.name,
@@ -68,6 +71,17 @@ def lightcurve(
         curves.append(run(GatherLightCurve, rows=(*rows, whole) if len(rows) > 1 else tuple(rows) or (whole,)))
         _tell(run, curves[-1], whole if len(rows) > 1 else curves[-1], first=spot is spots[0])
     return {"curves": tuple(curves)}
+
+
+def _shown(spot: Spot, frames: tuple[Frame, ...], alignment: Alignment) -> bool:
+    """Tell whether any image shows a place."""
+    for frame, solution in zip(frames, alignment.solutions, strict=True):
+        if solution is None:
+            continue
+        x, y = (float(part) for part in solution.wcs.to_pixel(spot.ra, spot.dec))
+        if -0.5 <= x <= frame.shape[1] - 0.5 and -0.5 <= y <= frame.shape[0] - 0.5:
+            return True
+    return False
 
 
 def _only(members: tuple[Any, ...]) -> Any:

@@ -18,8 +18,10 @@ from nightpipe.model.sources import Psf, Sources, ZeroPoint, ZeroPoints
 from nightpipe.model.stack import Stack
 from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import Alignment, Astrometry
+from nightpipe.steps.imaging.detect import Detect
 from nightpipe.steps.imaging.photometry import Photometer
 from nightpipe.steps.imaging.psf import ModelPsf
+from nightpipe.steps.imaging.segments import MapSegments
 from nightpipe.steps.imaging.zeropoint import FitZeroPoint
 
 MAG = 2.5 / np.log(10)
@@ -129,6 +131,12 @@ def imagephotometry(
         "psf": () if psf is None else (psf,),
         "zeropoint": () if zero is None else (zero,),
     }
+
+
+@recipe("segments", inputs=("stack", "sources"), outputs=("segments",), steps=(Detect, MapSegments))
+def segments(run: Run, *, stack: Stack, sources: Sources) -> dict[str, Any]:
+    """Tell which pixels of a stack belong to which row of its catalogue."""
+    return {"segments": run(MapSegments, stack=stack, sources=sources, search=run.step(Detect))}
 
 
 def _psf(run: Run, stack: Stack, sources: Sources) -> Psf | None:

@@ -121,5 +121,8 @@ def _at_places(run: Run, stack: Stack, changed: Difference) -> None:
 
 @recipe("colour", inputs=("stacks",), many=("stacks",), outputs=("colour",), steps=(MakeColour,))
 def colour(run: Run, *, stacks: tuple[Stack, ...]) -> dict[str, Any]:
-    """Bring the stacks of one field through three filters onto one grid, for a picture in colour."""
-    return {"colour": run(MakeColour, stacks=stacks)}
+    """Bring the stacks of one field through three filters onto one grid, for a picture; none where they lie apart."""
+    try:
+        return {"colour": (run(MakeColour, stacks=stacks),)}
+    except NoSolutionError:
+        return {"colour": ()}

@@ -112,6 +112,13 @@ def _field(builder: Builder, members: list[Exposure], nodes: dict[str, Node], su
         label=label,
         publish={"sources": f"{folder}/{label}_sources", "psf": f"{folder}/{label}_psf"},
     )  # fmt: skip
+    builder.node(
+        "segments",
+        inputs={"stack": stacked["stack"], "sources": lit["sources"]},
+        target=first.target,
+        label=label,
+        publish={"segments": f"{folder}/{label}_segments"},
+    )
     _new(builder, first, label, {"stack": stacked["stack"], "stars": aligned["stars"], **_lit(lit)})
     curves = builder.node(
         "lightcurve",

@@ -55,6 +55,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "SubtractBackground": "imaging.background",
         "ReferenceStars": "imaging.stars",
         "Detect": "imaging.detect",
+        "MapSegments": "imaging.segments",
         "StackImages": "imaging.stack",
         "SolveAstrometry": "imaging.solve",
         "AlignFrames": "imaging.align",

@@ -8,8 +8,10 @@ import pytest
 from builders import imagefield as field
 from builders.frames import exposure
 from nightpipe.base.errors import NoSolutionError
+from nightpipe.base.run import PlainRun
 from nightpipe.model.stack import Stack
 from nightpipe.plots.stack import composite, three_bands
+from nightpipe.recipes.imagenew import colour
 from nightpipe.steps.imaging.colour import MakeColour
 
 
@@ -43,3 +45,11 @@ def test_bands_that_were_asked_for():
         MakeColour(bands="J,i,g").run(stacks)
     with pytest.raises(NoSolutionError):
         MakeColour().run(stacks[:2])
+
+
+def test_bands_of_different_sky_make_no_picture():
+    with pytest.raises(NoSolutionError, match="in common"):
+        MakeColour().run([stack("g", 50.0), stack("z", 400.0, dx=90.0), stack("r", 100.0)])
+    run = PlainRun()
+    assert colour.function(run, stacks=(stack("g", 50.0), stack("z", 9.0, dx=90.0), stack("r", 9.0)))["colour"] == ()
+    assert run.caveats == ()

@@ -149,7 +149,15 @@ class AlignFrames(Step):
             solutions[k] = _solution(joint, seen, number, known[k], name, epoch, tied=tied)
         rms, tie = _rms(joint.residual[joint.keep]), _rms(joint.anchor_residual[joint.anchor_keep])
         stars = tuple(0 if one is None else one.matches for one in solutions)
-        caveats = () if tied else (Caveat("astrometry.relative", "no catalogue: places are right only to each other"),)
+        caveats = (
+            ()
+            if tied
+            else (
+                Caveat(
+                    "astrometry.relative", "no star of a catalogue ties the images: places are right only to each other"
+                ),
+            )
+        )
         gone = tuple(sorted(left_out.items()))
         return Alignment(tuple(solutions), _shifts(solutions, fields[0]), rms, tie, stars, gone, caveats)
 

@@ -54,18 +54,23 @@ class Detect(Step):
             More pixels stand out than any field has: the sky was left in, or the noise is wrong.
         """
         seen = picture(frame, self.box)
+        found, size = self.found(seen)
+        if not len(found):
+            return nothing("no source stands out of the noise")
+        shapes = adaptive(seen.data, seen.var, seen.bad, found.x, found.y, (size or 2.5) / SIGMA, slope=seen.slope)
+        return self._measured(frame, seen, found, shapes)
+
+    def found(self, seen: Picture, *, segments: bool = False) -> tuple[extract.Found, float]:
+        """Return what stands out of the noise, with its pixels if asked, and the stars' FWHM [pixel], 0: not known."""
         ratio: NDArray[np.float32] = np.asarray(seen.data / np.sqrt(seen.var), np.float32)
         ratio *= np.float32(1 / max(1.0, np.sqrt(seen.covariance)))
         ratio[seen.blind] = 0
         size = self.fwhm or first_size(seen, ratio)
         found = extract.find(
             ratio, seen.blind, self.threshold, extract.matched(NARROW * (size or 2.5)), area=self.area,
-            levels=self.levels, contrast=self.contrast,
+            levels=self.levels, contrast=self.contrast, segments=segments,
         )  # fmt: skip
-        if not len(found):
-            return nothing("no source stands out of the noise")
-        shapes = adaptive(seen.data, seen.var, seen.bad, found.x, found.y, (size or 2.5) / SIGMA, slope=seen.slope)
-        return self._measured(frame, seen, found, shapes)
+        return found, size
 
     def _measured(self, frame: Frame | Stack, seen: Picture, found: extract.Found, shapes: Moments) -> Sources:
         fwhm, ellipticity, theta = shape_of(shapes)
