@@ -60,6 +60,12 @@ def test_flux_fits_where_the_bank_has_fluxes(found):
     assert without.types == pytest.approx(found.types, abs=0.02)
 
 
+def test_fluxes_are_fitted_to_what_approaches_us():
+    given = classified("Ia", z=-0.008, redshift=-0.008)
+    assert given.fits[0].kind == "Ia"
+    assert given.fits[0].chi < 2.5
+
+
 def test_a_given_redshift_is_kept(found):
     given = classified("Ia", redshift=0.05)
     assert given.redshift == 0.05
@@ -84,6 +90,8 @@ def test_flat_lines_and_noise_are_answers():
     rng = np.random.default_rng(4)
     flat = made("flat", wave, np.full_like(flux, 1e-15) + 2e-17 * rng.normal(size=len(wave)), error, {})
     assert Classify().run(flat, BANK, ranker()).verdict == "featureless"
+    ruled = made("ruled", wave, np.full_like(flux, 1e-15), None, {})
+    assert Classify().run(ruled, BANK, ranker()).verdict == "featureless"
     noise = made("noise", wave, 1e-15 * (1 + 8 * rng.normal(size=len(wave))), 8e-15 * np.ones_like(wave), {})
     try:
         assert Classify().run(noise, BANK, ranker()).verdict == "too noisy"

@@ -23,6 +23,8 @@ from nightpipe.steps.post.snid import snid_table
 FloatArray = NDArray[np.float64]
 TYPE_OF = np.array([TYPES.index(GROUPS[kind]) for kind in KINDS])
 """Place of each kind's type in TYPES."""
+FLATTEST = 0.003
+"""Structure of less than this share of the continuum is no spectrum of anything, however well some template fits it."""
 NEAR = 4
 """Redshifts within so many columns (8 bins, 0.011) are the same answer."""
 
@@ -35,7 +37,7 @@ class Classify(Step):
     evidence; its probabilities are calibrated by object. The numbers of SNID (Blondin & Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -162,8 +164,9 @@ class Classify(Step):
         if snr < self.least_snr:
             text = f"signal-to-noise ratio {snr:.1f} in bins of 406 km/s: too noisy to be classified"
             return "too noisy", (Caveat("classify.noisy", text),)
-        if strongest < self.least_evidence:
-            text = f"no template fits better than a flat line (evidence {strongest:.1f}): featureless"
+        structure = float(np.std(evidence.flat.value[evidence.flat.good]))
+        if strongest < self.least_evidence or structure < FLATTEST:
+            text = f"evidence {strongest:.1f}, structure of {100 * structure:.1f}% of the continuum: featureless"
             return "featureless", (Caveat("classify.featureless", text),)
         if probability < self.sure:
             return "unclear", (Caveat("classify.unclear", f"the likeliest type, {type_}, has P = {probability:.2f}"),)

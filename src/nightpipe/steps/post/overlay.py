@@ -82,7 +82,7 @@ def flux_fits(evidence: Evidence, bank: ReadyBank, matches: tuple[TemplateMatch,
         shift = lag_of(match.z)
         absolute = np.array([_flux_of(bank, row) for row in (match.row, *galaxies)])
         moved = np.full_like(absolute, np.nan)
-        moved[:, max(shift, 0) :] = absolute[:, : BINS - shift] if shift >= 0 else absolute[:, -shift:]
+        moved[:, max(shift, 0) : BINS + min(shift, 0)] = absolute[:, max(-shift, 0) : BINS - max(shift, 0)]
         good = evidence.spectrum.good
         scale = float(np.median(np.abs(evidence.spectrum.flux[good])))
         flux = np.where(good, evidence.spectrum.flux / scale, 0.0)
