@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightpipe.api.columns import is_image
+from nightpipe.api.gallery import draw_all, fresh
 from nightpipe.api.ifufigures import LENSLETS, of_lenslet_masters, of_lenslets
 from nightpipe.api.imagefigures import of_image_masters, of_images, of_weather
 from nightpipe.api.outputs import Drawing, Outputs
@@ -61,27 +63,33 @@ def draw(model: Any) -> Figure:
     raise TypeError(f"no figure shows a {type(model).__name__}")
 
 
-def drawn(reduction: Reduction, *, pdf: bool = False, quick: bool = False) -> Reduction:
+def drawn(reduction: Reduction, *, pdf: bool = False, quick: bool = False, processes: int | None = None) -> Reduction:
     """Draw what a person would check and return the reduction with the figures' paths on its targets.
 
-    A quick look has the final spectra alone.
+    A quick look has the final spectra alone. `processes` is how many may draw (unless told as many as there are cores).
     """
-    from nightpipe.plots.style import save
-
     manifest = _manifest(reduction.out)
-    for drawing in (*_targets(reduction), *(() if quick else (*of_weather(reduction), *_calibrations(reduction)))):
-        path = drawing.path.with_suffix(".png")
-        name = str(path.relative_to(reduction.out))
-        if manifest.get(name) != drawing.key or not path.exists() or (pdf and not path.with_suffix(".pdf").exists()):
-            save(drawing.draw(), drawing.path, pdf=pdf)
-            manifest[name] = drawing.key
+    drawings = partial(_drawings, reduction, quick)
+    named = [(str(one.path.with_suffix(".png").relative_to(reduction.out)), one) for one in drawings()]
+    due = [number for number, (name, one) in enumerate(named) if not fresh(one, manifest, name, pdf=pdf)]
+    done = draw_all(drawings, due, pdf=pdf, processes=processes)
+    manifest |= {named[number][0]: named[number][1].key for number in due if number not in done.failed}
     _write_manifest(reduction.out, manifest)
-    return replace(reduction, targets=tuple(_with_figures(reduction, target) for target in reduction.targets))
+    timing = reduction.timing | {"workers_cpu_s": reduction.timing.get("workers_cpu_s", 0.0) + done.elsewhere}
+    targets = tuple(_with_figures(reduction, target) for target in reduction.targets)
+    return replace(reduction, targets=targets, timing=timing)
 
 
 def _with_figures(reduction: Reduction, target: Target) -> Target:
     paths = (drawing.path.with_suffix(".png") for drawing in of_target(reduction, target))
     return replace(target, figures=tuple(path for path in paths if path.exists()))
+
+
+def _drawings(reduction: Reduction, quick: bool) -> Iterator[Drawing]:
+    yield from _targets(reduction)
+    if not quick:
+        yield from of_weather(reduction)
+        yield from _calibrations(reduction)
 
 
 def _targets(reduction: Reduction) -> Iterator[Drawing]:

@@ -346,7 +346,7 @@ def _reported(reduction: Reduction, request: Request, started: float) -> Reducti
     from nightpipe.api.pages import write_page
 
     begun = time.perf_counter()
-    reduction = drawn(reduction, pdf=request.pdf, quick=request.quick)
+    reduction = drawn(reduction, pdf=request.pdf, quick=request.quick, processes=request.workers)
     reduction = replace(reduction, timing=reduction.timing | {"wall_s": time.perf_counter() - started})
     write_page(reduction)
     return replace(reduction, timing=reduction.timing | {"figures_s": time.perf_counter() - begun})

@@ -162,7 +162,7 @@ class Processes:
 
     def _started(self) -> Worker:
         ours, theirs = self._context.Pipe()
-        with _quiet_main(), _environment(dict.fromkeys(ONE_THREAD, "1")):
+        with quiet_main(), _environment(dict.fromkeys(ONE_THREAD, "1")):
             process = self._context.Process(target=serve, args=(theirs, self._threads), daemon=True)
             process.start()
         theirs.close()
@@ -201,7 +201,7 @@ def _outlive_nobody(parent: int) -> None:
 
 
 @contextmanager
-def _quiet_main() -> Iterator[None]:
+def quiet_main() -> Iterator[None]:
     """Hide the main module, which workers would otherwise import: scripts and notebooks need no guard then."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -18,6 +18,8 @@ GREEN = "#2b8a57"
 GOLD = "#c98a12"
 GREY = "#8a949e"
 PALE = "#dfe5ea"
+DPI = 110
+"""Dots per inch of the PNGs."""
 
 _RC = {
     "font.size": 9.0,
@@ -81,11 +83,21 @@ def show_image(
     axis.set_title(title)
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place the axes once and for all: ``savefig`` would draw a whole figure beforehand for it."""
+    figure.set_dpi(DPI)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
 def save(figure: Figure, path: Path, *, pdf: bool = False) -> list[Path]:
     """Write the figure as PNG, and as PDF beside it on request; return the paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = [path.with_suffix(".png")]
-    figure.savefig(written[0], dpi=110)
+    _lay_out(figure)
+    figure.savefig(written[0], dpi=DPI)
     if pdf:
         written.append(path.with_suffix(".pdf"))
         figure.savefig(written[1], metadata={"CreationDate": None})
