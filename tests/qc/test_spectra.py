@@ -29,6 +29,14 @@ def test_formal_and_empirical_noise_agree_where_the_variance_is_right():
     assert empirical_snr(spectrum(1), spectrum(2)) == pytest.approx(noise.snr, rel=0.1)
 
 
+@pytest.mark.parametrize("window", [31, 61, 121])
+def test_the_empirical_noise_has_no_bias_from_the_ratio_that_it_follows(window):
+    squares = [empirical_noise(spectrum(2 * k), spectrum(2 * k + 1), window=window).scatter ** 2 for k in range(120)]
+    error = np.std(squares) / np.sqrt(len(squares))
+    assert error < 0.006
+    assert np.mean(squares) == pytest.approx(1.0, abs=3 * error)
+
+
 def test_a_variance_that_claims_too_much_is_found_out():
     noise = empirical_noise(spectrum(1, claimed=0.5), spectrum(2, claimed=0.5))
     assert noise.scatter == pytest.approx(2.0, rel=0.1)

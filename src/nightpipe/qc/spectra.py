@@ -18,6 +18,9 @@ Array = NDArray[np.float64]
 BAND = (4000.0, 8500.0)
 """Where signal-to-noise ratios are quoted [Angstrom]."""
 
+TAKEN = 1.2
+"""Degrees of freedom per window that the running ratio of two spectra takes (windows of 31 to 121 bins, simulated)."""
+
 CLEAN = ((4500.0, 5400.0), (6050.0, 6230.0), (7050.0, 7220.0), (8070.0, 8240.0))
 """Windows [Angstrom, vacuum] with little airglow at low resolution."""
 
@@ -60,7 +63,7 @@ def empirical_noise(
     """Return the signal-to-noise ratio of the weighted mean of two exposures from their difference.
 
     The second is scaled to the first by the running ratio over (odd) `window` bins: clouds and slit losses are no
-    noise. Bins are compared as they are, without interpolation, which would correlate neighbours and flatter the noise;
+    noise. What of the noise that ratio takes with it is put back. Bins are compared as they are, without interpolation, which would correlate neighbours and flatter the noise;
     the two must therefore be sampled alike to half a bin. Raises DataError where they are not, or too few are good.
     """
     if len(first.wave) != len(second.wave) or _apart(first, second) > 0.5:
@@ -72,7 +75,7 @@ def empirical_noise(
     a, b = first.var, ratio**2 * second.var
     pull = ((first.flux - ratio * second.flux) / np.sqrt(np.where(use, a + b, 1.0)))[use]
     keep = np.abs(pull - np.median(pull)) <= clip * max(1.4826 * float(np.median(np.abs(pull - np.median(pull)))), 1e-9)
-    scatter = float(np.std(pull[keep]))
+    scatter = float(np.std(pull[keep]) / np.sqrt(1.0 - TAKEN / window))
     weight = 1.0 / np.where(use, a, 1.0), 1.0 / np.where(use, b, 1.0)
     mean = (first.flux * weight[0] + ratio * second.flux * weight[1]) / np.sqrt(weight[0] + weight[1])
     formal = float(np.median(mean[use]))
