@@ -14,11 +14,11 @@ demo: $(VENV)/.installed
 	    status=$$?; if [ $$status -ne 0 ] && [ $$status -ne 10 ]; then exit $$status; fi
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest -m "not peer and not real and not night and not pulls and not faults and not slow and not vast"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not peer and not real and not night and not pulls and not faults and not slow and not vast"
 
 test-long: $(VENV)/.developing
 	$(BIN)/nightpipe data get telluric
-	$(BIN)/python -m pytest -m "($(LONG)) and not peer and not vast"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "($(LONG)) and not peer and not vast"
 
 test-vast: $(VENV)/.developing
 	$(BIN)/python -m pytest -m vast

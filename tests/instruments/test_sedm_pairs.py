@@ -22,5 +22,5 @@ def exposures(**options):
 
 
 def test_halves_of_a_pair_are_told_apart_and_single_exposures_have_no_half():
-    assert [one.setup.slit for _, one in exposures(pair=True)] == ["A", "B"]
-    assert [one.setup.slit for _, one in exposures()] == [""]
+    assert [one.nod for _, one in exposures(pair=True)] == ["A", "B"]
+    assert [one.nod for _, one in exposures()] == [""]

@@ -33,7 +33,7 @@ from nightpipe.engine.memory import cpu_seconds
 from nightpipe.engine.night import Night, scan
 from nightpipe.engine.plan import Node, Plan
 from nightpipe.engine.store import HIDDEN, Store, writing
-from nightpipe.instruments.registry import asked_for
+from nightpipe.instruments.registry import all_instruments, asked_for
 from nightpipe.io.masters import find
 from nightpipe.model.exposure import Exposure, FrameType
 
@@ -310,7 +310,8 @@ def _summarised(reduction: Reduction, request: Request, started: float, cpu: flo
     """Write logs, figures, report and summary."""
     with writing(request.out):
         reduction = replace(reduction, targets=tuple(_logged(target, reduction) for target in reduction.targets))
-        if any(one.instrument == "sedm" for one in reduction.night.exposures):
+        forms = {spec.name: spec.files for spec in all_instruments()}
+        if any(forms.get(one.instrument) == "sedm" for one in reduction.night.exposures):
             _legacy(reduction)
         write_file_log(reduction)
         if request.figures:

@@ -63,6 +63,7 @@ def exposure(
         object_dec=object_dec,
         band=band(spec, configuration.filter),
         temperature=_temperature(facts),
+        nod=facts.text("nod"),
     )
 
 

@@ -12,7 +12,7 @@ from nightpipe.model.exposure import FrameType, Scalar
 
 Fact = Literal[
     "target", "exptime", "start", "airmass", "ra", "dec", "observer", "object_ra", "object_dec", "temperature", "scale",
-    "mode", "arm", "disperser", "angle", "slit", "filter", "dichroic", "binning", "window", "readout",
+    "nod", "mode", "arm", "disperser", "angle", "slit", "filter", "dichroic", "binning", "window", "readout",
 ]  # fmt: skip
 Axis = Literal["x", "y"]
 Direction = Literal["x", "y", ""]
@@ -240,13 +240,15 @@ class InstrumentSpec(Described):
     """Everything that nightpipe knows of one instrument.
 
     `site` is left out where the frames may be from anywhere.
-    `bands` gives the band of catalogues (``g``, ``J``) whose filter matches; the first that holds counts.
+    `bands` gives the band of catalogues (``g``, ``J``) whose filter matches; the first that holds counts. `files` names
+    the form of the files that its users have had so far and get beside ours.
     """
 
     name: str
     title: str
     site: str = ""
     doc: str
+    files: Literal["", "sedm"] = ""
     recognise: tuple[When, ...] = Field(min_length=1)
     cards: dict[Fact, tuple[Card, ...]]
     lamps: tuple[Lamp, ...] = ()

@@ -69,8 +69,8 @@ class Exposure:
     `path` is that of the file; where a detector serves as several cameras, ``#`` and the name of the part follow.
     `ra`, `dec` are ICRS degrees of the pointing or None, `object_ra`, `object_dec` those of what it is about; `start`
     is UTC in ISO format; `mjd` is at mid-exposure (UTC); `exptime` in seconds; `band` is the band of catalogues,
-    `temperature` [Celsius] the detector's; `lamps` are the names of the lamps that shone; `sha256` is that of the file
-    as it lies.
+    `temperature` [Celsius] the detector's; `nod` the half of a nodded pair, A or B; `lamps` are the names
+    of the lamps that shone; `sha256` is that of the file as it lies.
     """
 
     path: str
@@ -94,6 +94,7 @@ class Exposure:
     object_dec: float | None = None
     band: str = ""
     temperature: float | None = None
+    nod: str = ""
 
     @property
     def name(self) -> str:

@@ -63,8 +63,9 @@ def empirical_noise(
     """Return the signal-to-noise ratio of the weighted mean of two exposures from their difference.
 
     The second is scaled to the first by the running ratio over (odd) `window` bins: clouds and slit losses are no
-    noise. What of the noise that ratio takes with it is put back. Bins are compared as they are, without interpolation, which would correlate neighbours and flatter the noise;
-    the two must therefore be sampled alike to half a bin. Raises DataError where they are not, or too few are good.
+    noise. What of the noise that ratio takes with it is put back. Bins are compared as they are, without interpolation,
+    which would correlate neighbours and flatter the noise; the two must therefore be sampled alike to half a bin.
+    Raises DataError where they are not, or too few are good.
     """
     if len(first.wave) != len(second.wave) or _apart(first, second) > 0.5:
         raise DataError("two spectra on the same pixels", "other wavelengths", "compare exposures of one setup")

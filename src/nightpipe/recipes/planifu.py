@@ -257,20 +257,15 @@ def _place(builder: Builder, exposure: Exposure) -> OutputRef | None:
 
 def _partner(exposure: Exposure, exposures: list[Exposure]) -> tuple[Exposure | None, tuple[Caveat, ...]]:
     """Return the other half of a nodded pair; where it is missing, a caveat says that the exposure stands alone."""
-    letter = _letter(exposure)
+    letter = exposure.nod
     if not letter:
         return None, ()
-    near = [one for one in exposures if one.target == exposure.target and _letter(one) not in ("", letter)]
+    near = [one for one in exposures if one.target == exposure.target and one.nod not in ("", letter)]
     near = [one for one in near if abs(one.mjd - exposure.mjd) < 0.1]
     if near:
         return min(near, key=lambda one: abs(one.mjd - exposure.mjd)), ()
     other = "B" if letter == "A" else "A"
     return None, (Caveat("pair.incomplete", f"{letter} of a nodded pair without its {other}: reduced by itself"),)
-
-
-def _letter(exposure: Exposure) -> str:
-    """Return A or B of a nodded pair, empty for a single exposure."""
-    return exposure.setup.slit
 
 
 def _response(builder: Builder, reduced: list[Reduced]) -> dict[str, OutputRef]:
