@@ -36,11 +36,18 @@ def test_extinction_of_la_palma_is_near_the_published_curve():
         assert extinction(np.array([float(wave)]), air)[0] == pytest.approx(magnitude, abs=0.02)
 
 
-def test_the_a_band_is_deep_and_the_continuum_clear():
-    wave = np.arange(7400.0, 7900.0, 0.5)
-    light = bands(wave, 1.2, AIR)
-    assert light[(wave > 7600) & (wave < 7680)].mean() < 0.45
-    assert light[(wave < 7500) | (wave > 7800)].min() > 0.98
+@pytest.mark.parametrize(("low", "high", "width"), [(6840, 7010, 6.9), (7540, 7734, 29.7), (8070, 8410, 12.6)])
+def test_bands_are_as_deep_as_those_of_a_line_by_line_model(low, high, width):
+    """Equivalent widths [A] at one airmass, 1,700 m above the sea with 5 mm of water (MODTRAN's cross-sections)."""
+    wave = np.arange(low, high, 0.1)
+    assert np.sum(1.0 - bands(wave, 1.0, AIR)) * 0.1 == pytest.approx(width, rel=0.05)
+
+
+def test_the_a_band_saturates_and_the_continuum_is_clear():
+    wave = np.arange(7400.0, 7900.0, 0.1)
+    one, two = bands(wave, 1.0, AIR), bands(wave, 2.0, AIR)
+    assert np.sum(1.0 - two) / np.sum(1.0 - one) == pytest.approx(1.32, abs=0.03)
+    assert one[(wave < 7500) | (wave > 7800)].min() > 0.98
 
 
 def test_sidereal_time_and_altitude_of_a_known_moment():

@@ -32,11 +32,15 @@ from nightpipe.steps.spectra.splice import Splice
     inputs=("spectra",),
     many=("spectra",),
     outputs=("response",),
-    steps=(Sensitivity,),
-    data=("standards", "extinction"),
+    steps=(FitAir, CorrectTelluric, Sensitivity),
+    data=("standards", "extinction", "telluric"),
+    sets=(TELLURIC,),
 )
 def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
-    """Derive the response from all exposures of standards of one setup; compare repeated ones and choose."""
+    """Derive the response from all exposures of standards of one setup; compare repeated ones and choose.
+
+    The air's bands are taken out of the counts first: they leave no dents, and the response does not end at them.
+    """
     known: list[tuple[Spectrum, Standard]] = []
     for spectrum in (group[0] for group in spectra if group):
         standard = _standard(spectrum)
@@ -46,7 +50,8 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
             known.append((spectrum, standard))
     if not known:
         raise NoSolutionError("a standard star in the slit", "none was found", "look at the two-dimensional spectra")
-    stars, tables = zip(*known, strict=True)
+    tables = tuple(table for _, table in known)
+    stars = tuple(_out_of_air(run, spectrum, table) for spectrum, table in known)
     return {"response": run(Sensitivity, spectra=stars, standards=tables, extinction=_extinction(stars[0].exposure))}
 
 
@@ -61,12 +66,21 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
 )
 def air(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
     """Measure oxygen and water above the telescope on every standard, for targets that cannot tell themselves."""
-    states = []
-    for spectrum in (group[0] for group in spectra if group):
-        star = _standard(spectrum)
-        own = None if star is None else template(spectrum, star)
-        states.append(run(FitAir, spectrum=spectrum, depth=_depth(spectrum), template=own))
-    return {"air": tuple(states)}
+    stars = [group[0] for group in spectra if group]
+    return {"air": tuple(_air_of(run, star, _standard(star)) for star in stars)}
+
+
+def _air_of(run: Run, spectrum: Spectrum, standard: Standard | None) -> AirState:
+    own = None if standard is None else template(spectrum, standard)
+    state: AirState = run(FitAir, spectrum=spectrum, depth=_depth(spectrum), template=own)
+    return state
+
+
+def _out_of_air(run: Run, spectrum: Spectrum, standard: Standard) -> Spectrum:
+    """Return a standard's counts without the air's bands."""
+    state = _air_of(run, spectrum, standard)
+    result: Spectrum = run(CorrectTelluric, spectrum=spectrum, depth=_depth(spectrum), state=state)
+    return result
 
 
 @recipe(

@@ -97,7 +97,7 @@ def test_nothing_beyond_the_points():
     response = response_of("Hiltner 600", low=3500.0, high=9200.0)
     used = response.point_wave[response.point_used]
     assert response.range == (used.min(), used.max())
-    _, valid = response.at(np.array([3400.0, 6000.0, 9190.0]))
+    _, valid = response.at(np.array([3400.0, 6000.0, 9198.0]))
     assert valid.tolist() == [False, True, False]
 
 

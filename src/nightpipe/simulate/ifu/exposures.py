@@ -147,9 +147,15 @@ def scene(shot: Shot, options: IfuOptions, seed: int) -> tuple[tuple[Source, Lig
 def _shone(shot: Shot, lenslets: Lattice, source: Source, light: Light) -> Shone:
     airmass, above = shot.middle_airmass, shot.weather.air
     seeing = Seeing(shot.seeing * airmass**0.6, shot.jitter, airmass, shot.middle_parallactic, above)
-    air = 10.0 ** (-0.4 * airmass * extinction(WAVE, above)) * bands(WAVE, airmass, above)
+    air = 10.0 ** (-0.4 * airmass * extinction(WAVE, above)) * _through_bands(airmass, above)
     photons = light(WAVE) * WAVE / PHOTON * MIRROR * shot.exptime * shot.clear
     return Shone(source, light, photons * air * efficiency(WAVE), shares(lenslets, source, seeing))
+
+
+def _through_bands(airmass: float, above: Air) -> FloatArray:
+    """Return the mean transmission of the bands in the bins of the grid, which are broader than the lines."""
+    fine = WAVE[:, None] + (np.arange(16) - 7.5) / 16.0 * (WAVE[1] - WAVE[0])
+    return np.asarray(bands(fine.ravel(), airmass, above).reshape(fine.shape).mean(axis=1))
 
 
 @dataclass(frozen=True)

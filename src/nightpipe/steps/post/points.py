@@ -31,14 +31,27 @@ GAP = 1.5e-4
 """Error of a star's interpolated flux per Angstrom between bands: 1.5 per cent in 100 Angstrom."""
 WORST = 0.5
 """Points with a larger relative error say nothing."""
+BROADER, MOVED = 0.1, 0.05
+"""By how much lines may be broader than the spectrum says, relative, and wavelengths be off, in line widths."""
+MATTERS = 0.012
+"""Where this changes the star's flux by more, relative, its lines are left out."""
+FINER = 4.0
+"""A table that resolves lines so much better than the instrument says what these look like; else they are left out."""
+THROUGH = 0.5
+"""Bands that hide more are not corrected well enough for a point."""
+UNSURE = 0.1
+"""Error of a band's correction, relative to what the band hides."""
+
+
+ARRAYS = ("wave", "value", "error", "clear", "telluric", "hidden")
 
 
 @dataclass(frozen=True)
 class Points:
     """Natural log of the response at `wave`, with the `error` from counting; `clear` of lines and bands.
 
-    `telluric` marks points that only the atmosphere spoils; `name` says star and exposure, `saturated` is the share of
-    saturated bins, `fwhm` the instrument's line width [Angstrom].
+    `telluric` marks points that only the atmosphere spoils, `hidden` is what its bands took and was put back; `name`
+    says star and exposure, `saturated` is the share of saturated bins, `fwhm` the instrument's line width [Angstrom].
     """
 
     name: str
@@ -48,25 +61,29 @@ class Points:
     error: FloatArray
     clear: Bools
     telluric: Bools
+    hidden: FloatArray
     saturated: float
     fwhm: float
     caveats: tuple[Caveat, ...] = ()
 
     def only(self, keep: Bools) -> Points:
         """Return the points where `keep` holds."""
-        arrays = {name: getattr(self, name)[keep] for name in ("wave", "value", "error", "clear", "telluric")}
+        arrays = {name: getattr(self, name)[keep] for name in ARRAYS}
         return replace(self, **arrays)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Electrons per second and Angstrom above the atmosphere, `var`, and which bins are `good`."""
+    """Electrons per second and Angstrom above the atmosphere, `var`, which bins are `good`, and what the air's bands
+    have `hidden` of them before it was put back (NaN: they were not corrected).
+    """
 
     wave: FloatArray
     value: FloatArray
     var: FloatArray
     good: Bools
     fwhm: FloatArray
+    hidden: FloatArray
 
 
 def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | None) -> Points:
@@ -76,7 +93,9 @@ def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | Non
     """
     rate, caveats = _rate(spectrum, extinction)
     if is_spectrum(standard):
-        rows = _in_bins(rate, _at_resolution(rate, standard), (standard.wave[0], standard.wave[-1]))
+        expected = _at_resolution(rate, standard)
+        doubt = _doubt(rate, standard, expected)
+        rows = _in_bins(rate, expected, (standard.wave[0], standard.wave[-1]), doubt)
     else:
         rows = [*_in_bands(rate, standard), *_between_bands(rate, standard)]
     table = np.array([row for row in rows if row is not None and row[2] < WORST]).reshape(-1, 5)
@@ -86,7 +105,8 @@ def measure(spectrum: Spectrum, standard: Standard, extinction: Extinction | Non
     name = f"{standard.name} {label}"
     clear = (stellar == 0) & (telluric == 0)
     hazy, fwhm = (telluric > 0) & (stellar == 0), float(np.median(rate.fwhm))
-    return Points(name, standard.name, wave, value, error, clear, hazy, saturated, fwhm, caveats)
+    hidden = np.interp(wave, rate.wave, np.where(np.isfinite(rate.hidden), rate.hidden, 1.0))
+    return Points(name, standard.name, wave, value, error, clear, hazy, hidden, saturated, fwhm, caveats)
 
 
 def template(spectrum: Spectrum, standard: Standard) -> FloatArray | None:
@@ -107,23 +127,51 @@ def _rate(spectrum: Spectrum, extinction: Extinction | None) -> tuple[Rate, tupl
     airmass, caveats = effective_airmass(spectrum.exposure)
     scale = 1.0 / (exptime * widths(spectrum.wave) * transmission(spectrum.wave, airmass, extinction))
     fwhm = np.where(np.isfinite(spectrum.fwhm) & (spectrum.fwhm > 0), spectrum.fwhm, 2.0 * widths(spectrum.wave))
-    return Rate(spectrum.wave, spectrum.flux * scale, spectrum.var * scale**2, spectrum.good, fwhm), caveats
+    hidden = np.full(len(fwhm), np.nan) if spectrum.transmission is None else 1.0 - spectrum.transmission
+    return Rate(spectrum.wave, spectrum.flux * scale, spectrum.var * scale**2, spectrum.good, fwhm, hidden), caveats
 
 
-def _in_bins(rate: Rate, expected: FloatArray, ends: tuple[float, float]) -> list[Row | None]:
-    """Compare with the `expected` flux in bins of a few resolution elements, pixels in lines left out one by one."""
+def _in_bins(
+    rate: Rate, expected: FloatArray, ends: tuple[float, float], doubt: FloatArray | None = None
+) -> list[Row | None]:
+    """Compare with the `expected` flux in bins of a few resolution elements, pixels in lines left out one by one.
+
+    `doubt` (n,) is by how much the expected flux may be wrong in the star's lines: where by little they stay.
+    """
     usable = rate.good & (rate.wave >= ends[0]) & (rate.wave <= ends[1]) & (expected > 0)
     lines, sky = _stellar(rate.wave, rate.fwhm, 0.0), in_bands(rate.wave, STRONG_TELLURIC)
-    size = max((rate.wave[-1] - rate.wave[0]) / POINTS, 3.0 * float(np.median(rate.fwhm)))
-    which = ((rate.wave - rate.wave[0]) / size).astype(int)
+    if doubt is not None:
+        lines &= ~(doubt < MATTERS)
+    which = _bins(rate)
     where = usable, lines, sky
-    rows = [_bin(rate, expected, where, which == k) for k in range(which[-1] + 1)]
+    wrong = np.zeros(len(expected)) if doubt is None else np.where(np.isfinite(doubt), doubt, 0.0)
+    rows = [_bin(rate, expected, where, which == k, wrong) for k in range(which[-1] + 1)]
     fine: list[Row | None] = []
     for k, row in enumerate(rows):
         inside = np.flatnonzero(which == k)
         parts = np.array_split(inside, _parts(rows, k, len(inside)))
-        fine += [row] if len(parts) < 2 else [_bin(rate, expected, where, _among(which, part)) for part in parts]
+        fine += [row] if len(parts) < 2 else [_bin(rate, expected, where, _among(which, part), wrong) for part in parts]
     return fine
+
+
+def _bins(rate: Rate) -> NDArray[np.int_]:
+    """Return the number of each pixel's bin: some three line widths broad, but no more than `POINTS` bins in all."""
+    size = np.maximum((rate.wave[-1] - rate.wave[0]) / POINTS, 3.0 * rate.fwhm)
+    count = np.concatenate([[0.0], np.cumsum(np.diff(rate.wave) * 2.0 / (size[1:] + size[:-1]))])
+    whole = max(round(float(count[-1])), 1)
+    return np.minimum((count * whole / count[-1]).astype(int), whole - 1)
+
+
+def _doubt(rate: Rate, standard: Standard, expected: FloatArray) -> FloatArray:
+    """Return by how much the expected flux (n,) may be wrong, relative, for lines are broader or lie elsewhere.
+
+    Infinite where the table's own bins hide what the lines look like.
+    """
+    broader = _at_resolution(rate, standard, 1.0 + BROADER)
+    moved = np.interp(rate.wave + MOVED * rate.fwhm, rate.wave, expected)
+    wrong = np.hypot(broader - expected, moved - expected)
+    known = FINER * 2.0 * np.interp(rate.wave, standard.wave, standard.width) < rate.fwhm
+    return np.where(known & (expected > 0), wrong / np.where(expected > 0, expected, 1.0), np.inf)
 
 
 def _among(which: NDArray[np.int_], part: NDArray[np.intp]) -> Bools:
@@ -133,14 +181,20 @@ def _among(which: NDArray[np.int_], part: NDArray[np.intp]) -> Bools:
 
 
 def _parts(rows: list[Row | None], k: int, pixels: int) -> int:
-    """Return into how many bins the k-th goes: more where the response changes much from bin to bin."""
+    """Return into how many bins the k-th goes: more where the response changes much from bin to bin, and at the ends,
+    for the response reaches no further than the outermost bin's middle.
+    """
+    if k in (0, len(rows) - 1):
+        return int(np.clip(pixels // 3, 1, 3))
     beside = [rows[j] for j in (k - 1, k, k + 1) if 0 <= j < len(rows)]
     values = [row[1] for row in beside if row is not None]
     change = max(values) - min(values) if len(values) > 1 else 0.0
     return int(np.clip(change / STEEP, 1, max(pixels // 4, 1)))
 
 
-def _bin(rate: Rate, expected: FloatArray, where: tuple[Bools, Bools, Bools], inside: Bools) -> Row | None:
+def _bin(
+    rate: Rate, expected: FloatArray, where: tuple[Bools, Bools, Bools], inside: Bools, doubt: FloatArray
+) -> Row | None:
     """Return one bin: without its lines and bands where enough is left, else with them and marked."""
     usable, lines, sky = where
     choices = ((~lines & ~sky, 0, 0), (~lines, 0, 1), (~sky, 1, 0), (np.ones_like(sky), 1, 1))
@@ -155,12 +209,13 @@ def _bin(rate: Rate, expected: FloatArray, where: tuple[Bools, Bools, Bools], in
     if counts <= 0:
         return None
     error = float(np.sqrt(np.sum(rate.var[keep] * width**2))) / counts
+    error = float(np.hypot(error, np.average(doubt[keep], weights=width * expected[keep])))
     return float(np.average(rate.wave[keep], weights=width)), float(np.log(counts / flux)), error, stellar, telluric
 
 
-def _at_resolution(rate: Rate, standard: Standard) -> FloatArray:
-    """Return the table at the instrument's resolution, at the spectrum's wavelengths."""
-    instrument = np.interp(standard.wave, rate.wave, rate.fwhm)
+def _at_resolution(rate: Rate, standard: Standard, broader: float = 1.0) -> FloatArray:
+    """Return the table at the instrument's resolution, or so much a broader one, at the spectrum's wavelengths."""
+    instrument = broader * np.interp(standard.wave, rate.wave, rate.fwhm)
     own = 2.0 * standard.width  # what a table of these bins resolves
     blurred = smoothed_to(standard.wave, standard.flux, np.sqrt(np.maximum(instrument**2 - own**2, 0.0)))
     return np.asarray(np.interp(rate.wave, standard.wave, blurred))

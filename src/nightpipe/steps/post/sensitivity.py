@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from nightpipe.model.exposure import Exposure
 from nightpipe.model.references import Extinction, Standard
 from nightpipe.model.spectrum import Response, Spectrum
 from nightpipe.steps.post.air import effective_airmass, extinction_caveats
-from nightpipe.steps.post.points import Points, measure
+from nightpipe.steps.post.points import ARRAYS, THROUGH, UNSURE, Points, measure
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -51,11 +51,12 @@ class Sensitivity(Step):
 
     Each is compared with its table in bands; the exposure with the highest response is the reference, for light lost
     at the slit can only lower it. Others join after a grey shift if their shape agrees. A cubic spline, its stiffness
-    chosen by cross-validation and its knots crowded at a filter's edge, goes through the points outside stellar lines
-    and telluric bands; it is never continued beyond them.
+    chosen by cross-validation and its knots crowded at a filter's edge, goes through the points; it is never continued
+    beyond them. Lines of the star are left out, but where the instrument blurs them so much that the table tells what
+    is left of them. Points in telluric bands bear the error of the bands' correction, or without one are left out.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     pieces: int = parameter(0, "polynomial pieces of the spline, 0: chosen by cross-validation", ge=0, le=60)
     clip: float = parameter(4.0, "points farther from the fit are left out", unit="sigma", gt=1.0)
@@ -97,8 +98,10 @@ class Sensitivity(Step):
         return max(fair, key=lambda points: _level(points, low, high))
 
     def _fit(self, pooled: Points) -> tuple[Curve, Bools]:
-        keep = pooled.clear | _beyond(pooled)
-        error = np.hypot(pooled.error, np.where(pooled.clear, self.floor, HAZY))
+        corrected = pooled.telluric & (pooled.hidden < THROUGH)
+        keep = pooled.clear | corrected | _beyond(pooled)
+        unsure = np.where(corrected, np.hypot(self.floor, UNSURE * pooled.hidden), HAZY)
+        error = np.hypot(pooled.error, np.where(pooled.clear, self.floor, unsure))
         wave, value = pooled.wave[keep], pooled.value[keep]
         most = max(int((wave.max() - wave.min()) / (STIFF * pooled.fwhm)), 3)
         return fit_curve(wave, value, error[keep], pieces=self.pieces, most=most, clip=self.clip), keep
@@ -182,17 +185,10 @@ def _pooled(joined: tuple[Compared, ...]) -> Points:
     wave = np.concatenate([points.wave for points, _ in parts])
     order = np.argsort(wave, kind="stable")
     value = np.concatenate([points.value + shift for points, shift in parts])
-    error, clear, telluric = (
-        np.concatenate([getattr(points, name) for points, _ in parts]) for name in ("error", "clear", "telluric")
-    )
-    return replace(
-        first,
-        wave=wave[order],
-        value=value[order],
-        error=error[order],
-        clear=clear[order],
-        telluric=telluric[order],
-    )
+    rest: dict[str, Any] = {
+        name: np.concatenate([getattr(points, name) for points, _ in parts])[order] for name in ARRAYS[2:]
+    }
+    return replace(first, wave=wave[order], value=value[order], **rest)
 
 
 def _beyond(pooled: Points) -> Bools:
@@ -202,7 +198,7 @@ def _beyond(pooled: Points) -> Bools:
 
 
 def _edge(pooled: Points, keep: Bools) -> tuple[Caveat, ...]:
-    hazy, last = keep & ~pooled.clear, float(pooled.wave[pooled.clear].max())
+    hazy, last = keep & ~pooled.clear & (pooled.hidden >= THROUGH), float(pooled.wave[pooled.clear].max())
     if not hazy.any():
         return ()
     text = f"beyond {last:.0f} Angstrom the response rests on telluric bands alone"

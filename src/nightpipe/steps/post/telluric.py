@@ -31,10 +31,6 @@ MOST = np.array([0.3, 0.7, 0.15, 0.5, 0.3, 0.1])
 INFRARED = 12500.0
 """A table that reaches beyond this [Angstrom] holds the near infrared's rough bands."""
 TURNS = 12
-BROAD = 0.2
-"""How far the lines of the A band may be broader or narrower than those of the others, relative."""
-SLOPE = 0.3
-"""By so many pixels per 1000 A the wavelengths may be off beyond one shift: far lines are few."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,11 @@ class FitAir(Step):
     water_sigma: float = parameter(1.0, "uncertainty of its natural logarithm", gt=0.0)
     water_drift: float = parameter(0.15, "by how much water may change in an hour, relative", ge=0.0)
     lsf_sigma: float = parameter(0.2, "how far lines may be broader than the spectrum says, relative", ge=0.0)
-    shift_sigma: float = parameter(0.25, "how far the star may sit from the slit's middle", unit="line width", ge=0.0)
+    broad_sigma: float = parameter(0.2, "how much broader than others lines of the A band may be, relative", ge=0.0)
+    shift_sigma: float = parameter(0.25, "how far wavelengths may be off: a star beside the slit's middle, flexure",
+                                   unit="line width", ge=0.0)  # fmt: skip
+    slope_sigma: float = parameter(0.3, "by how much that may change in 1000 Angstrom: far lines are few",
+                                   unit="pixel", ge=0.0)  # fmt: skip
     stretch: float = parameter(150.0, "the continuum bends once in so much", unit="Angstrom", gt=10.0)
     floor: float = parameter(0.004, "relative error of each pixel for a continuum that is no polynomial", ge=0.0)
     model_error: float = parameter(0.03, "what the table of lines may be wrong by, relative to the absorption", ge=0.0)
@@ -94,9 +94,9 @@ class FitAir(Step):
     def _prior(self, spectrum: Spectrum, known: tuple[AirState, ...]) -> Prior:
         mean = START.copy()
         mean[1] = np.log(self.water)
-        sigma = np.array(
-            [self.oxygen_sigma, self.water_sigma, self.lsf_sigma, self.shift_sigma * _line(spectrum), SLOPE, BROAD]
-        )
+        shift = self.shift_sigma * _line(spectrum)
+        widths_known = (self.lsf_sigma, shift, self.slope_sigma, self.broad_sigma)
+        sigma = np.array([self.oxygen_sigma, self.water_sigma, *widths_known])
         exposure = spectrum.exposure
         told = [one for one in known if any(one.free) and exposure is not None and one.source != exposure.name]
         if not told or exposure is None:
