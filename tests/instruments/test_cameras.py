@@ -105,3 +105,16 @@ def test_a_generic_camera_reads_coordinates_as_they_are_written(ra, dec, place):
     camera = detector(spec, [header], one)
     assert camera.scale == pytest.approx(206.265 * 13 / 4000)
     assert camera.amplifiers[0].data == (0, 100, 0, 80)
+
+
+@pytest.mark.parametrize(("target", "known"), [("AT2020abc", True), ("SP0946+139", False)])
+def test_alfosc_knows_the_object_of_an_image_where_its_header_can_be_believed(target, known):
+    header = {
+        "SIMPLE": True, "NAXIS": 2, "NAXIS1": 2148, "NAXIS2": 2102, "INSTRUME": "ALFOSC_FASU", "OBS_MODE": "IMAGING",
+        "IMAGETYP": "OBJECT", "TCSTGT": target, "EXPTIME": 60.0, "DATE-OBS": "2020-03-20T22:00:00", "OBJRA": 12.5,
+        "OBJDEC": 5.25, "RA": 187.4, "DEC": 5.2, "ALGRNM": "Open", "ALAPRTNM": "Open", "SHSTAT": "OPEN",
+        "CCDNAME": "CCD14", "DETXBIN": 1, "DETYBIN": 1, "FAFLTNM": "r'_SDSS 618_148",
+    }  # fmt: skip
+    ((one, _),) = shots(header)
+    assert one.type is FrameType.IMAGE
+    assert (one.object_ra, one.object_dec) == ((187.5, 5.25) if known else (None, None))

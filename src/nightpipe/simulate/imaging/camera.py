@@ -120,27 +120,27 @@ class Observatory(_Known):
 
 
 def windowed(known: Observatory, side: int) -> Observatory:
-    """Return an instrument of which only the middle `side` pixels are read, overscan and all; ConfigError where it
-    has several filters on one detector, or overscan rows above the light.
+    """Return an instrument of which only the middle `side` pixels are read, overscan beside them and all.
+
+    Where the overscan lies above the light only columns are left out. ConfigError: several filters on one detector.
     """
     return known.model_copy(update={"cameras": tuple(_windowed(known, one, side) for one in known.cameras)})
 
 
 def _windowed(known: Observatory, camera: Camera, side: int) -> Camera:
     x0, x1, y0, y1 = camera.light
-    if len(camera.patches) > 1 or any(box[2:] != (y0, y1) or box[0] < x1 for box in camera.overscan):
+    if len(camera.patches) > 1:
         raise ConfigError("a camera that can be windowed", f"{known.name} {camera.name}", "leave out window")
     nx, ny = min(side, x1 - x0), min(side, y1 - y0)
-    cut, low = x1 - x0 - nx, y1 - y0 - ny
-    light = (x0, x0 + nx, y0, y0 + ny)
-    return camera.model_copy(
-        update={
-            "shape": (camera.shape[0] - low, camera.shape[1] - cut),
-            "light": light,
-            "overscan": tuple((a - cut, b - cut, y0, y0 + ny) for a, b, _, _ in camera.overscan),
-            "patches": (camera.patches[0].model_copy(update={"box": light}),),
-        }
-    )
+    if any(box[2] >= y1 for box in camera.overscan):  # the columns before and behind are not read
+        light, shape = (0, nx, y0, y1), (camera.shape[0], nx)
+        overscan = tuple((0, nx, *box[2:]) for box in camera.overscan)
+    else:
+        cut, low = x1 - x0 - nx, y1 - y0 - ny
+        light, shape = (x0, x0 + nx, y0, y0 + ny), (camera.shape[0] - low, camera.shape[1] - cut)
+        overscan = tuple((a - cut, b - cut, y0, y0 + ny) for a, b, _, _ in camera.overscan)
+    patches = (camera.patches[0].model_copy(update={"box": light}),)
+    return camera.model_copy(update={"shape": shape, "light": light, "overscan": overscan, "patches": patches})
 
 
 def known_imagers() -> tuple[str, ...]:

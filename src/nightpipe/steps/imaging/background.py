@@ -7,11 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.kernels.cosmics import lacosmic
 from nightpipe.maths.robust import clipped_stats, mad_std
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
+from nightpipe.steps.imaging.picture import blank_variance
 
 FloatArray = NDArray[np.float64]
 
@@ -81,24 +83,26 @@ def _before(frame: Frame) -> float:
 class CosmicsImage(Step):
     """Flag cosmic rays in one image by their sharp edges (L.A.Cosmic), where dithers cannot tell them."""
 
+    version = 2
     when: Literal["few", "always", "never"] = parameter("few", "few: only where fewer than `enough` images are stacked")
     enough: int = parameter(3, "so many images of a field find cosmic rays when they are stacked", ge=2)
     sigclip: float = parameter(5.0, "least significance of a cosmic ray's edge", unit="sigma", gt=0)
     objlim: float = parameter(5.0, "least contrast between its edge and fine structure", gt=0)
     grow: float = parameter(3.0, "pixels touching it join when brighter than this", unit="sigma", gt=0)
     iterations: int = parameter(4, "how often to search anew with what was found removed", ge=1, le=20)
+    most: float = parameter(0.02, "a larger fraction of flagged pixels is worth a caveat", gt=0, lt=1)
 
     def run(self, frame: Frame, images: int) -> Frame:
         """Return the frame with `COSMIC` set; `images` of its field are stacked. The data stay as they are.
 
-        Read noise and gain are the measured ones, and sharp stars are spared by the contrast with fine structure. Van
-        Dokkum 2001, PASP 113, 1420.
+        Read noise and gain are the measured ones; the photons of the sky that was taken off make noise, too. Sharp
+        stars are spared by the contrast with fine structure. Van Dokkum 2001, PASP 113, 1420.
         """
         if self.when == "never" or (self.when == "few" and images >= self.enough):
             return frame
         found = lacosmic(
             frame.data,
-            frame.var if frame.read_var is None else frame.read_var,
+            _blank(frame),
             ~frame.good,
             photon=1.0 if frame.photon_var is None else frame.photon_var,
             sigclip=self.sigclip,
@@ -106,4 +110,16 @@ class CosmicsImage(Step):
             growclip=self.grow,
             iterations=self.iterations,
         )
-        return frame.flagged(found & frame.good, Flag.COSMIC)
+        hits = found & frame.good
+        return frame.flagged(hits, Flag.COSMIC).but(caveats=self._many(hits))
+
+    def _many(self, hits: NDArray[np.bool_]) -> tuple[Caveat, ...]:
+        share = float(hits.mean())
+        text = f"{share:.1%} of the pixels were taken for cosmic rays: the noise may be wrong"
+        return (Caveat("cosmics.many", text),) if share > self.most else ()
+
+
+def _blank(frame: Frame) -> NDArray[np.float32]:
+    """Return the variance [electron2] that blank sky has, hot pixels with their own: what was taken off made noise."""
+    sky = blank_variance(frame.var, ~frame.good, 64)
+    return sky if frame.read_var is None else np.maximum(sky, frame.read_var)

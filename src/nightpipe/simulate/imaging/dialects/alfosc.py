@@ -7,9 +7,18 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from nightpipe.simulate.dialects.base import Cards
-from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, simple_wcs, stamp
+from nightpipe.simulate.imaging.dialects.base import ImagingDialect, Taken, middle, simple_wcs, stamp
 
+WHOLE = 2148
+"""Columns of the chip, 50 before and behind the light."""
 _WORDS = {"bias": ("BIAS", "CALIB"), "skyflat": ("FLAT,SKY", "CALIB"), "science": ("OBJECT", "SCIENCE")}
+
+
+def _window(taken: Taken) -> str:
+    """Return the columns and rows of the chip that were read: all, or those about its middle."""
+    ny, nx = taken.camera.shape
+    first = 1 if nx == WHOLE else 1 + (WHOLE - nx) // 2
+    return f"[{first}:{first + nx - 1}, 1:{ny}]"
 
 
 class AlfoscImaging(ImagingDialect):
@@ -52,7 +61,7 @@ class AlfoscImaging(ImagingDialect):
             "FBFLTNM": "Open",
             "EXPTIME": shot.exptime or 0.002,
             "AMPLMODE": "D",
-            "DETWIN1": "[1:2148, 1:2102]",
+            "DETWIN1": _window(taken),
             "CCDTEMP": -120.04,
             "SHSTAT": "OPEN" if shot.open else "CLOSED",
             "DETXBIN": 1,
@@ -87,6 +96,6 @@ class AlfoscImaging(ImagingDialect):
             "GAIN": taken.camera.header_gain or 0.16,
             "EXTNAME": "im1",
             "CCDSUM": "1 1",
-            **({} if taken.lost else simple_wcs(taken, (1075.0, 1027.0))),
+            **({} if taken.lost else simple_wcs(taken, middle(taken.camera))),
         }
         return primary, image  # type: ignore[return-value]
