@@ -13,7 +13,7 @@ SHAPE = (256, 256)
 
 
 def image(sky, *, cosmics=0, seed=3):
-    """Return a frame as it leaves the detector's steps and the sky subtraction: read noise is all that `read_var` has."""
+    """Return a frame whose sky was taken off: read noise is all that `read_var` has."""
     rng = np.random.default_rng(seed)
     where = imagefield.wcs(SHAPE)
     light = imagefield.light(rng, 30, where, SHAPE)
