@@ -97,7 +97,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    from nightpipe import kernels
+    from nightpipe.api.warming import warmed
+    from nightpipe.kernels import MODULES
 
-    seconds = kernels.warm()
-    return Finding("kernels", f"ready, {sum(seconds.values()):.1f} s for {len(seconds)} modules")
+    return Finding("kernels", f"ready, {warmed():.1f} s for {len(MODULES)} modules")

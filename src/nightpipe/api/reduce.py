@@ -280,15 +280,14 @@ def _execute(
 
 def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
     """Return where to run; compiled kernels are made ready before any worker starts, so that all share the cache."""
-    from nightpipe import kernels
-    from nightpipe.kernels.build import cache_folder
+    from nightpipe.api.warming import cold, warmed
 
     count = workers_for(tasks, wanted)
-    cold = not any(cache_folder().iterdir())
-    if tasks and (cold or count > 1):
-        if cold:
+    new = cold()
+    if tasks and (new or count > 1):
+        if new:
             logger().warning("compiling the kernels: this happens once, and takes up to half a minute")
-        timing["kernels_s"] = sum(kernels.warm().values())
+        timing["kernels_s"] = warmed(wanted)
     if count == 1:
         return InLine()
     return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from pathlib import Path
 
 MODULES = (
     "asterisms",
@@ -33,10 +34,16 @@ MODULES = (
 
 def warm() -> dict[str, float]:
     """Compile every kernel, or load it from the cache, and return the seconds that each module took."""
-    return {name: _seconds(name) for name in MODULES}
+    return {name: ready(name) for name in MODULES}
 
 
-def _seconds(name: str) -> float:
+def ready(name: str) -> float:
+    """Compile the kernels of one module, or load them from the cache, and return the seconds that it took."""
     start = time.perf_counter()
     importlib.import_module(f"nightpipe.kernels.{name}").rehearse()
     return time.perf_counter() - start
+
+
+def size(name: str) -> int:
+    """Return the bytes of a module's source: what takes longest to compile is written longest, more or less."""
+    return Path(__file__).with_name(f"{name}.py").stat().st_size

@@ -1,0 +1,38 @@
+"""Kernels made ready: compiled in several processes, found in the cache afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from nightpipe import kernels
+from nightpipe.api import warming
+from nightpipe.kernels import build
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A cache of machine code that holds nothing, and two small modules to fill it."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(kernels, "MODULES", ("hexlight", "evidence"))
+    build.cache_folder.cache_clear()
+    yield tmp_path
+    build.cache_folder.cache_clear()
+
+
+def test_processes_leave_their_machine_code_in_the_cache(bare):
+    assert warming.cold()
+    assert warming.warmed(2) > 0
+    compiled = {path.name.partition(".")[0] for path in bare.rglob("*.nbi")}
+    assert compiled == {"hexlight", "evidence"}
+    assert not warming.cold()
+
+
+def test_what_a_dead_process_left_is_compiled_here(bare, monkeypatch):
+    def dies(_count):
+        raise warming.BrokenProcessPool("killed")
+
+    done = []
+    monkeypatch.setattr(warming, "_compiled_apart", dies)
+    monkeypatch.setattr(kernels, "ready", lambda name: done.append(name) or 0.0)
+    warming.warmed(2)
+    assert done == ["hexlight", "evidence"]
