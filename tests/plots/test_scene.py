@@ -8,6 +8,7 @@ import pytest
 from builders import field, fieldscene
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.references import Standard
+from nightpipe.model.scene import Finder
 from nightpipe.plots import scene
 
 
@@ -49,5 +50,8 @@ def test_the_verification_has_three_kinds():
     star = scene.verify(field.spectrum(kind=FrameType.STANDARD), *given, standard=standard())
     assert star.axes[-1].get_ylabel() == "shape / table"
     assert "quality 2 (faint)" in star.get_suptitle()
-    picture = scene.Finder(np.zeros((50, 50)), 60.0, 2.0, -3.0, 4, "12 stars")
-    assert "finder, 4 frames, 12 stars" in scene.verify(field.spectrum(), *given, finder=picture).axes[0].get_title()
+    picture = Finder(np.zeros((50, 50), np.float32), 60.0, 2.0, -3.0, 4, "12 stars")
+    assert (
+        "finder: 4 guider frames, 12 stars"
+        in scene.verify(field.spectrum(), *given, finder=picture).axes[0].get_title()
+    )

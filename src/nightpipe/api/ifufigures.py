@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from nightpipe.api.ifuruns import CLASS, CUBE, LIGHT, IfuRuns, ifu_runs
+from nightpipe.api.ifuruns import CLASS, CUBE, GUIDE, LIGHT, IfuRuns, ifu_runs
 from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
@@ -56,7 +56,7 @@ def _verify(runs: IfuRuns) -> Figure:
 
     return scene.verify(
         runs.spectrum, runs.first(LIGHT, "scene"), runs.first(CUBE, "cube"), runs.first(LIGHT, "grade"),
-        standard=_standard(runs), found=runs.first(CLASS, "classifications"),
+        finder=runs.first(GUIDE, "finder"), standard=_standard(runs), found=runs.first(CLASS, "classifications"),
     )  # fmt: skip
 
 

@@ -38,6 +38,23 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class Finder:
+    """A picture of the target's surroundings: `image` (n, n) in noises above the sky, north up and east left, the
+    target in its middle; NaN where no detector looked.
+
+    `reach` [arcsec] from the middle to an edge; (`east`, `north`) [arcsec] of the lenslets' middle in it; `frames` that
+    were stacked; `solved` says what the places rest on.
+    """
+
+    image: NDArray[np.float32]
+    reach: float
+    east: float
+    north: float
+    frames: int
+    solved: str
+
+
+@dataclass(frozen=True)
 class Body:
     """One source of a scene at (`east`, `north`) [arcsec] at the reference wavelength: the target, a star, a galaxy.
 
@@ -168,6 +185,8 @@ class Reason(IntFlag):
     """A person placed the target."""
     CONTAMINATED = 1 << 12
     """Another source gives a large part of the light at the target's place."""
+    POINTING = 1 << 13
+    """The guider was not solved: the only source near where the telescope pointed was taken."""
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,18 @@ compared with.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Polygon
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
 from nightpipe.model.classification import Classification
 from nightpipe.model.cube import Cube
 from nightpipe.model.references import Standard
-from nightpipe.model.scene import Body, Grade, Scene
+from nightpipe.model.scene import Body, Finder, Grade, Scene
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.plots.hexagons import hexmap, outline
 from nightpipe.plots.lenslets import band_light
@@ -29,24 +29,6 @@ BANDS = ((0.10, GOLD), (0.20, RED))
 """Half widths of the bands within which a standard should agree with its table."""
 MARK = "#19e3ff"
 """Of what marks the centre: seen on dark and on bright lenslets."""
-REACH = 14.0
-"""Half the width of the lenslets' field [arcsec]."""
-
-
-@dataclass(frozen=True)
-class Finder:
-    """A picture of the target's surroundings: `image` (n, n), north up and east left, the target in its middle.
-
-    `reach` [arcsec] from the middle to an edge; `east`, `north` [arcsec] where the lenslets' field lies; `frames` that
-    were stacked; `solved` says what the places rest on.
-    """
-
-    image: FloatArray
-    reach: float
-    east: float
-    north: float
-    frames: int
-    solved: str
 
 
 def spaxel_map(cube: Cube, scene: Scene) -> Figure:
@@ -190,7 +172,7 @@ def verify(
     Without a classification the spectrum stands alone.
     """
     figure, axes = panels(2, 3, size=(13.5, 7.6), height_ratios=[1.15, 1.0], width_ratios=[1.0, 1.0, 1.0])
-    _finder(axes[0], finder)
+    _finder(axes[0], finder, cube)
     _map(axes[1], cube, scene)
     _profile(axes[2], scene)
     for axis in axes[3:]:
@@ -205,20 +187,27 @@ def verify(
     return figure
 
 
-def _finder(axis: Axes, finder: Finder | None) -> None:
+def _finder(axis: Axes, finder: Finder | None, cube: Cube) -> None:
     """Draw the rainbow camera's stack about the target, the lenslets' field upon it."""
     if finder is None:
         axis.text(0.5, 0.5, "no finder", ha="center", va="center", transform=axis.transAxes, color=GREY)
         axis.set_axis_off()
         return
-    low, high = np.nanpercentile(finder.image, [5.0, 99.3])
     reach = finder.reach
     edges = (reach, -reach, -reach, reach)
-    axis.imshow(finder.image, extent=edges, origin="lower", cmap="Greys", vmin=low, vmax=high)
-    axis.add_patch(Circle((finder.east, finder.north), REACH, fill=False, ec=BLUE, lw=0.9))
-    axis.plot(0.0, 0.0, "+", ms=12, mew=1.2, color=RED)
-    axis.set(xlabel="east [arcsec]", ylabel="north [arcsec]", aspect="equal")
-    axis.set_title(f"finder, {finder.frames} frames, {finder.solved}", fontsize=8)
+    shown = np.arcsinh(finder.image)
+    low, high = np.nanpercentile(shown, [10.0, 99.5]) if np.isfinite(shown).any() else (0.0, 1.0)
+    axis.imshow(shown, extent=edges, origin="lower", cmap="Greys", vmin=low, vmax=high)
+    axis.set_facecolor(PALE)  # where no quadrant looks
+    corners = np.column_stack([cube.east, cube.north])
+    hull = corners[ConvexHull(corners).vertices] + (finder.east, finder.north)
+    axis.add_patch(Polygon(hull, fill=False, ec=BLUE, lw=0.9))
+    for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):  # open in the middle, where the target is
+        axis.plot([2.5 * x, 9.0 * x], [2.5 * y, 9.0 * y], color=RED, lw=1.2)
+    axis.set(
+        xlabel="east [arcsec]", ylabel="north [arcsec]", aspect="equal", xlim=(reach, -reach), ylim=(-reach, reach)
+    )
+    axis.set_title(f"finder: {finder.frames} guider frames, {finder.solved}", fontsize=8)
 
 
 def _spectrum(axis: Axes, spectrum: Spectrum, more: Callable[[Axes], None] | None) -> None:

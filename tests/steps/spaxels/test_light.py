@@ -58,6 +58,17 @@ def test_astrometry_goes_before_the_brightest_and_a_pointing_confines_the_search
     assert (found.east, found.north) == pytest.approx((0.7, -0.4), abs=0.15)
 
 
+def test_what_alone_stands_where_the_telescope_pointed_is_the_target_and_rivals_or_distance_are_told(lone, crowded):
+    spectra, _, _, _ = lone
+    alone = LocateTarget().run(spectra, Placed(1.5, 0.2, np.eye(2) * 2.0**2, "header"))
+    assert (alone.how, codes(alone)) == ("header", {"place.pointing"})
+    assert (alone.east, alone.north) == pytest.approx((0.7, -0.4), abs=0.1)
+    far = LocateTarget().run(spectra, Placed(0.7, 4.6, np.eye(2) * 2.0**2, "header"))
+    assert (far.how, codes(far)) == ("brightest", {"place.brightest"})
+    rivals = LocateTarget().run(crowded[0], Placed(-1.5, 1.0, np.eye(2) * 3.0**2, "header"))
+    assert (rivals.how, codes(rivals)) == ("brightest", {"place.brightest"})
+
+
 def test_a_place_outside_the_field_is_told_and_a_persons_word_goes_first(lone):
     spectra, _, _, _ = lone
     outside = LocateTarget().run(spectra, Placed(25.0, 3.0, np.eye(2) * 0.1, "guider"))
@@ -143,6 +154,9 @@ def test_grades_follow_what_was_measured(lone):
     lost = graded(bright, caveats=(Caveat("place.brightest", ""),))
     assert lost.quality == 5
     assert Reason(lost.reasons) == Reason.NO_ASTROMETRY
+    pointed = replace(scene.place, how="header")
+    assert (graded(pointed).quality, graded(pointed).why) == (2, ("pointing",))
+    assert graded(pointed, snr=1.0).quality == 5
     person = graded(replace(scene.place, how="person"))
     assert (person.quality, person.why) == (1, ("person",))
     standard = replace(spectra, exposure=replace(spectra.exposure, type=FrameType.STANDARD))

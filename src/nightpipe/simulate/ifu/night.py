@@ -152,7 +152,7 @@ def _rainbow(
     write_imaging_night(
         "sedm-rc", out, seed=seed, beside=folder, ra=shot.ra, dec=shot.dec, exposures=frames, exptime=60.0,
         calibrations=False, transient_mag=options.magnitude, host=options.host, filters="r", start=start,
-        target_name=name, seeing=shot.seeing, clouds=shot.clear, aim=aim, pointing_error=0.0, bad_wcs=lost,
+        target_name=name, seeing=shot.seeing, clouds=shot.clear, aim=aim, pointing_error=0.0, dither=0.0, bad_wcs=lost,
     )  # fmt: skip
 
 

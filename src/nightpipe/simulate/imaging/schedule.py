@@ -38,7 +38,8 @@ class ImagingOptions(BaseModel):
     its offset (east, north) [arcsec] from the target, `host` r magnitude of its galaxy (0: none), `host_offset`
     [arcsec]. `clouds` is the mean transparency, which then varies by a third of what is lost. `bad_wcs`: the header's
     pointing is off by so many arcsec. `start` (ISO) is that of the first science frame, `aim` (east, north) [arcsec]
-    where the arrays' middles point from the target, `pointing_error` [arcsec] rms that of the telescope.
+    where the arrays' middles point from the target, `pointing_error` [arcsec] rms that of the telescope, `dither`
+    [arcsec] its steps between frames (none: as is usual).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class ImagingOptions(BaseModel):
     start: str = ""
     aim: tuple[float, float] | None = None
     pointing_error: float | None = Field(None, ge=0.0)
+    dither: float | None = Field(None, ge=0.0)
     galaxies: bool = True
     cosmics: bool = True
     trails: bool = True
@@ -225,7 +227,8 @@ class Planner:
     def _dithers(self, turn: int, count: int) -> None:
         faults = self.options.faults
         for k in range(count):
-            angle, step = 2.4 * k, self.known.dither * np.sqrt(k)
+            asked = self.options.dither
+            angle, step = 2.4 * k, (self.known.dither if asked is None else asked) * np.sqrt(k)
             offset = (float(round(step * np.cos(angle), 1)), float(round(step * np.sin(angle), 1)))
             seeing = (self.options.seeing or self.known.seeing) * float(self.rng.lognormal(0.0, 0.07))
             lost = 1.0 - self.options.clouds

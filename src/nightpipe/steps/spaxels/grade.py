@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.step import Step, parameter
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import FrameType
-from nightpipe.model.scene import Grade, Placed, Reason, Scene
+from nightpipe.model.scene import Grade, Reason, Scene
 from nightpipe.model.spaxels import SpaxelShift
 from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]
 
 _DOUBTS = (
-    Reason.BAD_FIT | Reason.REFRACTION | Reason.STRUCTURE | Reason.AWAY | Reason.EDGE | Reason.FLEXURE | Reason.FAINT
+    Reason.BAD_FIT
+    | Reason.REFRACTION
+    | Reason.STRUCTURE
+    | Reason.AWAY
+    | Reason.EDGE
+    | Reason.FLEXURE
+    | Reason.FAINT
+    | Reason.POINTING
 )
 
 
@@ -24,14 +33,15 @@ class GradeSpectrum(Step):
 
     | quality | when |
     |---|---|
-    | 5 | astrometry failed and the brightest source was taken (never for standards) |
+    | 5 | astrometry failed, and the brightest source was taken or a faint one (never for standards) |
     | 3 | the target lies outside the field |
     | 4 | more than `negative` of the bins are negative |
     | 1 | a person placed the target |
-    | 2 | a doubt: faint, bad fit, refraction, structure, away, edge, flexure |
+    | 2 | a doubt: faint, bad fit, refraction, structure, away, edge, flexure; placed by pointing alone |
     | 0 | none of these |
     """
 
+    version: ClassVar[int] = 2
     least: float = parameter(3.0, "signal to noise per bin below which a spectrum is faint", ge=0)
     chi2: float = parameter(1.5, "chi2 per element about the target above which the fit is bad", gt=1)
     refraction: float = parameter(4.0, "chi2 of the slices' places above which refraction is not believed", gt=1)
@@ -75,7 +85,8 @@ class GradeSpectrum(Step):
             Reason.EDGE: measured["in_field"] < self.edge,
             Reason.OUTSIDE: "place.outside" in codes,
             Reason.NEGATIVE: measured["negative"] > self.negative,
-            Reason.NO_ASTROMETRY: not standard and _unplaced(scene.place),
+            Reason.NO_ASTROMETRY: not standard and self._unplaced(scene),
+            Reason.POINTING: scene.place.how == "header",
             Reason.FLEXURE: shift is not None and not shift.accepted,
             Reason.PERSON: scene.place.how == "person",
             Reason.CONTAMINATED: measured["contamination"] > self.contamination,
@@ -85,6 +96,11 @@ class GradeSpectrum(Step):
             if true:
                 found |= reason
         return found
+
+    def _unplaced(self, scene: Scene) -> bool:
+        """Tell whether nothing says that this is the target: a source that pointing alone names must stand out, too."""
+        faint = scene.snr < self.least
+        return scene.place.how in ("brightest", "middle") or (scene.place.how == "header" and faint)
 
     def _quality(self, reasons: Reason) -> int:
         if reasons & Reason.OUTSIDE:
@@ -96,10 +112,6 @@ class GradeSpectrum(Step):
         if reasons & Reason.PERSON:
             return 1
         return 2 if reasons & _DOUBTS else 0
-
-
-def _unplaced(place: Placed) -> bool:
-    return place.how in ("brightest", "middle")
 
 
 def _away(scene: Scene) -> float:

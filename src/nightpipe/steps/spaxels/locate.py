@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,21 @@ FloatArray = NDArray[np.float64]
 class LocateTarget(Step):
     """Say where the target is expected: where a person or astrometry has it, else the brightest source.
 
-    Standards are always the brightest source. Where only the telescope's pointing is known, it confines the search.
+    Standards are always the brightest source. Where only the telescope's pointing is known, it confines the search:
+    what alone stands out within two errors of it is believed to be the target (``header``); with a rival beside it,
+    or farther off, it is no more than the brightest source.
     """
 
+    version: ClassVar[int] = 2
     east: float | None = parameter(None, "where a person has the target, from the field's middle", unit="arcsec")
     north: float | None = parameter(None, "where a person has the target, from the field's middle", unit="arcsec")
     centre_error: float = parameter(0.4, "how well a person places it", unit="arcsec", gt=0)
     seeing: float = parameter(1.9, "FWHM of the source that is searched for", unit="arcsec", gt=0.5, le=6)
     least: float = parameter(6.0, "significance below which there is no source", unit="sigma", ge=3)
     sure: float = parameter(1.5, "error up to which astrometry is taken as it is", unit="arcsec", gt=0)
+    rival: float = parameter(
+        0.3, "significance of a second source, over that of the first, from which pointing alone tells no target", gt=0
+    )
     low: float = parameter(5000.0, "first wavelength of the white light", unit="Angstrom", ge=3700)
     high: float = parameter(8500.0, "last wavelength of the white light", unit="Angstrom", le=10000)
 
@@ -61,8 +68,7 @@ class LocateTarget(Step):
         even = np.where(error > 0, level, 0.0)
         found = matched(total, even, spectra.east, spectra.north, self.seeing, area)
         if place is not None:
-            away = np.hypot(spectra.east - place.east, spectra.north - place.north)
-            found = np.where(away < 3.0 * place.error, found, -np.inf)
+            found = np.where(_off(spectra, place.east, place.north) < 3.0 * place.error, found, -np.inf)
         best = int(np.argmax(found))
         caveats = () if place is None else place.caveats
         if not found[best] > self.least:
@@ -71,11 +77,28 @@ class LocateTarget(Step):
             size = np.eye(2) * (1.0 if place is None else place.error**2)
             return Placed(east, north, size, "middle", caveats=merged(caveats, (Caveat("place.nothing", text),)))
         east, north = _centroid(spectra, total, error, best, self.seeing)
-        if not standard and place is None:
-            text = "no astrometry: the brightest source was taken for the target"
-            caveats = merged(caveats, (Caveat("place.brightest", text),))
+        how, told = ("brightest", ()) if standard else self._believed(spectra, found, (east, north), place)
         spread = float(found[best])
-        return Placed(east, north, np.eye(2) * 0.3**2, "brightest", spread=spread, caveats=tuple(caveats))
+        return Placed(east, north, np.eye(2) * 0.3**2, how, spread=spread, caveats=merged(caveats, told))
+
+    def _believed(
+        self, spectra: SpaxelSpectra, found: FloatArray, at: tuple[float, float], place: Placed | None
+    ) -> tuple[str, tuple[Caveat, ...]]:
+        """Return how the brightest source came to be the target, and what a user must know of that."""
+        if place is None:
+            text = "no astrometry: the brightest source was taken for the target"
+            return "brightest", (Caveat("place.brightest", text),)
+        away = float(np.hypot(at[0] - place.east, at[1] - place.north))
+        others = found[_off(spectra, *at) > 1.5 * self.seeing]
+        second = float(others.max(initial=-np.inf)) / float(found.max())
+        if away > 2.0 * place.error:
+            text = f"the brightest source was taken, {away:.1f} arcsec from where the telescope pointed"
+            return "brightest", (Caveat("place.brightest", text),)
+        if second > self.rival:
+            text = f"the brightest of several sources was taken (the next has {second:.0%} of its significance)"
+            return "brightest", (Caveat("place.brightest", text),)
+        text = f"guider not solved: the only source near where the telescope pointed was taken, {away:.1f} arcsec off"
+        return "header", (Caveat("place.pointing", text),)
 
     def _white(self, pixels: Pixels) -> tuple[FloatArray, FloatArray]:
         """Return white light without sky, and its error, lenslet by lenslet."""
@@ -151,6 +174,11 @@ def _inside(spectra: SpaxelSpectra, east: float, north: float) -> bool:
     lit = spectra.good.any(axis=1)
     away = np.hypot(spectra.east[lit] - east, spectra.north[lit] - north)
     return bool(away.size and away.min() < hexagon_of(spectra.q, spectra.r, spectra.east, spectra.north).pitch)
+
+
+def _off(spectra: SpaxelSpectra, east: float, north: float) -> FloatArray:
+    """Return how far each lenslet is from a place [arcsec]."""
+    return np.asarray(np.hypot(spectra.east - east, spectra.north - north))
 
 
 def _centroid(
