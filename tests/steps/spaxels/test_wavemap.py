@@ -69,6 +69,21 @@ def own(request) -> tuple[Calibrated, SpaxelWaves]:
     return found, found.mapped()
 
 
+def test_lenslets_that_the_edge_cuts_have_wavelengths_of_their_own(own):
+    """Their spectra begin at the frame's edge, not where the light does: some were off by thousands of A."""
+    found, waves = own
+    true = found.made.index(found.spaxels.q, found.spaxels.r)
+    cut = np.flatnonzero((true >= 0) & (found.spaxels.state == Spaxel.MEASURED))
+    cut = np.setdiff1d(cut, found.whole())
+    assert len(cut) > 60
+    place = np.array([found.made.column(true[k], WAVES) for k in cut])
+    step = np.array([found.made.column(true[k], WAVES + 1) - found.made.column(true[k], WAVES - 1) for k in cut]) / 2
+    got = np.stack([waves.column(cut, np.full(len(cut), one)) for one in WAVES], axis=1)
+    error = np.where((place > 2) & (place < found.made.width - 3), (got - place) / step, np.nan)
+    assert np.sqrt(np.nanmean(error**2)) < 3.0
+    assert np.nanpercentile(np.abs(error), 95) < 6.0
+
+
 def test_wavelengths_are_right_to_an_angstrom_and_a_half(own):
     found, waves = own
     rms = np.sqrt(np.mean(found.errors(waves) ** 2, axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,31 @@ STAGES = ((2.5, 0.15), (2.5, 0.15), (1.2, 0.15), (1.2, 0.15), (0.0, 0.15), *((0.
 
 @dataclass(frozen=True)
 class Field:
-    """What the smooth run over the field needs: coordinates (n,), which lenslets may tell, the nominal law."""
+    """What the smooth run over the field needs: coordinates (n,), which lenslets may tell, the nominal law.
+
+    `home` (n,) is where the lenslet's middle lies from the first pixel of its spectrum: not smooth, for spectra begin
+    at whole pixels, and those that the detector cuts at its edge.
+    """
 
     u: FloatArray
     v: FloatArray
     good: Bools
     law: PrismLaw
     reference: float
+    home: FloatArray
+
+    def of(self, chosen: NDArray[np.intp]) -> Field:
+        """Return the field of some lenslets."""
+        arrays = {name: getattr(self, name)[chosen] for name in ("u", "v", "good", "home")}
+        return replace(self, **arrays)
+
+    def smooth(self, coef: FloatArray) -> FloatArray:
+        """Return coefficients (n, k) of laws from the lenslets' middles: these run smoothly over the field."""
+        return np.concatenate([coef[:, :1] - self.home[:, None], coef[:, 1:]], axis=1)
+
+    def placed(self, coef: FloatArray) -> FloatArray:
+        """Return coefficients (n, k) of laws from the spectra's first pixels, given those from the middles."""
+        return np.concatenate([coef[:, :1] + self.home[:, None], coef[:, 1:]], axis=1)
 
     def along(self, wave: FloatArray) -> FloatArray:
         """Return the variable of the laws at wavelengths [Angstrom]."""
@@ -49,6 +68,7 @@ class Field:
 class MapSpaxels(Step):
     """Fit the wavelengths of all lenslets to the lines of Hg, Cd and Xe lamps, drawn to their run over the field."""
 
+    version: ClassVar[int] = 2
     terms: int = parameter(5, "coefficients of a lenslet's law in the nominal place", ge=2, le=6)
     degree: int = parameter(5, "degree of the laws' smooth run over the field; 0: each lenslet for itself", ge=0, le=8)
     faintest: float = parameter(1e-3, "lines listed fainter than this share of the brightest are left out", ge=0, lt=1)
@@ -85,10 +105,11 @@ class MapSpaxels(Step):
         seen, caveats = self._identified(lamps, spaxels, lenslets, known, law)
         u, v = flat(lenslets, spaxels.q, spaxels.r)
         inner = (spaxels.span[:, 0] > 0) & (spaxels.span[:, 1] < spaxels.shape[1] - 1)
-        field = Field(u, v, (spaxels.state == Spaxel.MEASURED) & inner, law, lenslets.reference)
-        light = [self._light(spectra, known[name], field, lenslets) for name, (spectra, _) in seen.items()]
         first = lamps[0].first.astype(np.float64)
-        laws = self._started(light, spaxels, lenslets, field, first, [lamp.shift for _, lamp in seen.values()])
+        tells = (spaxels.state == Spaxel.MEASURED) & inner
+        field = Field(u, v, tells, law, lenslets.reference, spaxels.x - first)
+        light = [self._light(spectra, known[name], field, lenslets) for name, (spectra, _) in seen.items()]
+        laws = self._started(light, lenslets, field, [lamp.shift for _, lamp in seen.values()])
         laws, light = self._solved(light, laws, field)
         laws, smooth = self._smoothed(light, laws, field, spaxels)
         found = self._described(light, laws, field, smooth, first, spaxels, lenslets)
@@ -143,18 +164,10 @@ class MapSpaxels(Step):
         listed = lines.intensity[on] / lines.intensity[on].max()
         return LampLight(_element(lines), flux, weight, wave, field.along(wave), listed, strength)
 
-    def _started(
-        self,
-        light: list[LampLight],
-        spaxels: SpaxelSet,
-        lenslets: Lenslets,
-        field: Field,
-        first: FloatArray,
-        shifts: list[float],
-    ) -> Laws:
-        n = len(spaxels)
+    def _started(self, light: list[LampLight], lenslets: Lenslets, field: Field, shifts: list[float]) -> Laws:
+        n = len(field.u)
         coef = np.zeros((n, self.terms))
-        coef[:, 0] = spaxels.x - first - float(field.law(lenslets.half) - field.law(lenslets.reference))
+        coef[:, 0] = field.home - float(field.law(lenslets.half) - field.law(lenslets.reference))
         coef[:, 0] += float(np.median(shifts))
         coef[:, 1] = SCALE
         sigma = np.zeros((n, WIDTHS))
@@ -168,7 +181,7 @@ class MapSpaxels(Step):
         chosen = np.flatnonzero(field.good)
         chosen = chosen[:: max(len(chosen) // self.sharers, 1)]
         few, own = [lamp.of(chosen) for lamp in light], laws.of(chosen)
-        part = Field(field.u[chosen], field.v[chosen], field.good[chosen], field.law, field.reference)
+        part = field.of(chosen)
         for blur, doubt in STAGES:
             wide = replace(own, sigma=np.hypot(own.sigma, np.array([blur, 0.0]))) if blur else own
             likely = expected(few)
@@ -179,17 +192,17 @@ class MapSpaxels(Step):
             prior = self._prior(own, part) if blur < 2.0 else None
             own = fitted(few, own, rounds=2, blur=blur, prior=prior)
         light = [replace(lamp, strength=one.strength) for lamp, one in zip(light, few, strict=True)]
-        start = fit_field(part.u, part.v, np.concatenate([own.coef, own.sigma], axis=1), 3, use=part.good)
-        values = start(field.u, field.v)
-        laws = replace(laws, coef=values[:, : self.terms], sigma=values[:, self.terms :])
+        told = np.concatenate([part.smooth(own.coef), own.sigma], axis=1)
+        values = fit_field(part.u, part.v, told, 3, use=part.good)(field.u, field.v)
+        laws = replace(laws, coef=field.placed(values[:, : self.terms]), sigma=values[:, self.terms :])
         laws = fitted(light, laws, rounds=1)
         return fitted(light, laws, rounds=self.rounds, prior=self._prior(laws, field)), light
 
     def _prior(self, laws: Laws, field: Field) -> tuple[FloatArray, FloatArray]:
         """Return a loose prior of the laws, so that no lenslet walks off to a wrong line on the way."""
-        surface = fit_field(field.u, field.v, laws.coef, 2, use=field.good)
+        surface = fit_field(field.u, field.v, field.smooth(laws.coef), 2, use=field.good)
         loose = np.maximum(3.0 * surface.scatter, 0.3) ** 2
-        return surface(field.u, field.v), np.diag(1.0 / loose)
+        return field.placed(surface(field.u, field.v)), np.diag(1.0 / loose)
 
     def _smoothed(self, light: list[LampLight], laws: Laws, field: Field, spaxels: SpaxelSet) -> tuple[Laws, Bools]:
         """Return the laws drawn to their run over the field, and which of them follow it alone."""
@@ -198,8 +211,8 @@ class MapSpaxels(Step):
         alive = spaxels.state != Spaxel.DEAD
         if not self.degree:
             return final, ~(enough & alive)
-        surface = fit_field(field.u, field.v, final.coef, self.degree, use=field.good & enough)
-        run = surface(field.u, field.v)
+        surface = fit_field(field.u, field.v, field.smooth(final.coef), self.degree, use=field.good & enough)
+        run = field.placed(surface(field.u, field.v))
         off = final.coef - run
         kept = surface.kept
         own = (
@@ -212,8 +225,7 @@ class MapSpaxels(Step):
         at = np.array([-1.2, 0.0, 0.6])[None, :] ** np.arange(self.terms)[:, None]
         away = np.abs((final.coef - run) @ at)
         typical = np.asarray(mad_std((off @ at)[kept], axis=0))
-        alone = (away > self.clip * typical + 0.05).any(axis=1) & (spaxels.span[:, 0] > 0)
-        alone |= ~(enough & alive)
+        alone = (away > self.clip * typical + 0.05).any(axis=1) | ~(enough & alive)
         coef[alone] = run[alone]
         sigma = fit_field(field.u, field.v, final.sigma, min(self.degree, 4), use=field.good & enough)(field.u, field.v)
         return replace(final, coef=coef, sigma=sigma), np.asarray(alone)
