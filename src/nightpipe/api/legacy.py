@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def legacy_cards(runs: IfuRuns) -> Header:
         "SRCPOS": "auto",
         **_of_shift(runs.first(CUBE, "shift")),
         **({} if scene is None else _of_scene(scene)),
-        **({} if grade is None else _of_grade(grade)),
+        **({} if grade is None else _of_grade(grade, int(spectrum.meta.get("reasons", grade.reasons)))),
     }
     found = runs.first(CLASS, "classifications")
     return cards | ({} if found is None else snid_keywords(found))
@@ -94,6 +95,7 @@ def _of_scene(scene: Scene) -> Header:
         "LBDAPOS": scene.reference,
         "SRCPOS": SOURCES.get(scene.place.how, scene.place.how),
         "PSFMODEL": f"GaussMoffat {scene.method}",
+        "EXTRWHY": scene.why,
         "PSFFWHM": scene.fwhm,
         "PSFADRC2": scene.refraction_chi2,
         "PSFAB": _value(scene, "axis"),
@@ -106,9 +108,10 @@ def _value(scene: Scene, name: str) -> float:
     return scene.value(name)[0] if name in scene.names else 1.0
 
 
-def _of_grade(grade: Grade) -> Header:
-    outside = "outside" in grade.why
-    return {"QUALITY": grade.quality, "QREASON": grade.reasons, "QWHY": ",".join(grade.why), "POSOK": not outside}
+def _of_grade(grade: Grade, reasons: int) -> Header:
+    """Return the quality with the reasons of the fluxed spectrum, which know the standard's age."""
+    why = replace(grade, reasons=reasons).why
+    return {"QUALITY": grade.quality, "QREASON": reasons, "QWHY": ",".join(why), "POSOK": "outside" not in why}
 
 
 def legacy_names(out: Path, exposure: str) -> list[Path]:

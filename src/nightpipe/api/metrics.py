@@ -14,7 +14,7 @@ from nightpipe.qc.spectra import snr_median, usable_range
 WORST: dict[str, Any] = {"wave_rms_px": max, "wave_loo_px": max, "wave_lines": min}
 """How one number is made of several exposures': the worst, else the median."""
 OF_SPECTRUM = (
-    *("quality", "reasons", "placed", "extraction", "seeing", "chi2_near", "refraction_chi2"),
+    *("quality", "reasons", "placed", "extraction", "chosen", "seeing", "chi2_near", "refraction_chi2"),
     *("flux_error", "colour_error", "standard_age"),
 )
 """Numbers that a spectrum from a lenslet unit carries."""

@@ -107,7 +107,8 @@ class Scene:
     slices with prediction; `chi2` and `dof` of all elements, `chi2_near` per element about the target, `structure` the
     correlation of neighbours' residuals there; `used` (n,) lenslets, `coverage` (k,) the part of the
     target's light in the field that was measured. `radius` (r,) [arcsec] and the target's `profile` there, per unit
-    flux and arcsec2. `snr` is the median per bin of 5500 to 6500 Angstrom.
+    flux and arcsec2. `snr` is the median per bin of 5500 to 6500 Angstrom. `why` tells for what it was chosen among
+    others.
     """
 
     method: str
@@ -143,6 +144,7 @@ class Scene:
     profile_error: FloatArray
     profile_model: FloatArray
     caveats: tuple[Caveat, ...] = ()
+    why: str = ""
 
     def value(self, name: str) -> tuple[float, float]:
         """Return a parameter and its standard error."""

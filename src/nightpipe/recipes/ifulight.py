@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
+
 from nightpipe.base.errors import NoSolutionError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.run import Run
@@ -20,6 +22,9 @@ from nightpipe.steps.spaxels.grade import GradeSpectrum
 from nightpipe.steps.spaxels.locate import LocateTarget, SelectSpaxels
 from nightpipe.steps.spaxels.scene import FitScene
 from nightpipe.steps.spaxels.separate import SeparateContours
+
+ABOUT = 10.0
+"""What stands farther [arcsec] from the target does not touch its light."""
 
 
 @recipe(
@@ -57,7 +62,8 @@ def spectrophotometry(
     by_box = cast(ChooseScene, run.step(ChooseScene)).method == "aperture"
     ordered = [box, *found] if by_box else [*found, box]
     grade: Grade = run(GradeSpectrum, scene=best, spectrum=ordered[0], spectra=spectra, shift=shift)
-    ordered[0] = ordered[0].but(meta=ordered[0].meta | {"quality": grade.quality, "reasons": grade.reasons})
+    told = {"quality": grade.quality, "reasons": grade.reasons, "chosen": best.why}
+    ordered[0] = ordered[0].but(meta=ordered[0].meta | told)
     _told(run, best, ordered[0], grade)
     return {"spectra": tuple(ordered), "scene": best, "grade": grade}
 
@@ -89,9 +95,11 @@ def _tried(run: Run, label: str, **inputs: Any) -> list[Scene]:
 
 
 def _strangers(scene: Scene, spectra: SpaxelSpectra) -> bool:
-    """Tell whether more lenslets were left out as odd, or more stars found, than an empty field has."""
-    alive = spectra.good.any(axis=1)
-    return bool((alive & ~scene.used).sum() > 0.01 * alive.sum()) or bool(scene.others)
+    """Tell whether about the target more lenslets were left out as odd than an empty field has, or stars found."""
+    away = np.hypot(spectra.east - scene.target.east, spectra.north - scene.target.north)
+    alive = spectra.good.any(axis=1) & (away < ABOUT)
+    stars = [np.hypot(one.east - scene.target.east, one.north - scene.target.north) for one in scene.others]
+    return bool((alive & ~scene.used).sum() > 0.01 * alive.sum()) or any(star < ABOUT for star in stars)
 
 
 def _but(scenes: tuple[Scene, ...], best: Scene) -> tuple[Scene, ...]:

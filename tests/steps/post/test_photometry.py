@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from builders import field
 from nightpipe.base.errors import ConfigError
 from nightpipe.maths.bands import ab_magnitude
+from nightpipe.model.scene import Reason
 from nightpipe.model.spectrum import Response
 from nightpipe.steps.post.photometry import MatchPhotometry, StateFluxError, given
 
@@ -72,3 +75,15 @@ def test_the_scale_is_the_less_certain_the_older_and_the_lower_its_standard():
     old = StateFluxError().run(field.spectrum(), response(30))
     assert {caveat.code for caveat in old.caveats} == {"flux.old"}
     assert StateFluxError().run(field.spectrum(), None).meta == {}
+
+
+@pytest.mark.parametrize(
+    ("hours", "source", "old"), [(2.0, "night", False), (30.0, "night", True), (2.0, "library", True)]
+)
+def test_a_grade_knows_that_the_standard_is_of_another_night(hours, source, old):
+    spectrum = field.spectrum()
+    spectrum = spectrum.but(meta=spectrum.meta | {"quality": 0, "reasons": int(Reason.FAINT)})
+    told = StateFluxError().run(spectrum, replace(response(hours), source=source))
+    assert told.meta["reasons"] == int(Reason.FAINT) | (int(Reason.OLD_STANDARD) if old else 0)
+    assert StateFluxError().run(spectrum, None).meta["reasons"] & int(Reason.OLD_STANDARD)
+    assert "reasons" not in StateFluxError().run(field.spectrum(), None).meta

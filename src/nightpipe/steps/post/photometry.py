@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import ConfigError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.bands import PASSBANDS, ab_magnitude
+from nightpipe.model.scene import Reason
 from nightpipe.model.spectrum import Response, Spectrum
 from nightpipe.steps.post.air import effective_airmass
 
@@ -24,8 +26,11 @@ class StateFluxError(Step):
 
     Both grow with the time between standard and target as a random walk, and with the difference of their airmass; the
     error of the response itself adds to the first. They are kept apart from the errors of the bins, for they move all
-    bins together: in ``flux_error`` and ``colour_error`` (4500 against 8500 Angstrom), relative.
+    bins together: in ``flux_error`` and ``colour_error`` (4500 against 8500 Angstrom), relative. A graded spectrum
+    without a standard of its own night gets the reason `OLD_STANDARD`.
     """
+
+    version: ClassVar[int] = 2
 
     level_drift: float = parameter(0.03, "change of the level in an hour: clouds, seeing, focus", ge=0.0, le=1.0)
     colour_drift: float = parameter(0.006, "change of the colour in an hour", ge=0.0, le=1.0)
@@ -36,7 +41,7 @@ class StateFluxError(Step):
     def run(self, spectrum: Spectrum, response: Response | None) -> Spectrum:
         """Return the spectrum with both errors in its `meta`; without a response there is no scale to be off."""
         if response is None or spectrum.exposure is None or not spectrum.unit.startswith("erg"):
-            return spectrum
+            return _aged(spectrum, old=True)
         hours = 24.0 * abs(spectrum.exposure.mjd - response.mjd)
         here, _ = effective_airmass(spectrum.exposure)
         apart = abs(here - response.airmass) if response.airmass > 0 else 0.5
@@ -52,7 +57,16 @@ class StateFluxError(Step):
         caveats = []
         if hours > self.old and response.source == "night":
             caveats.append(Caveat("flux.old", f"the standard was taken {hours:.1f} h from this exposure"))
-        return spectrum.but(meta=spectrum.meta | told, caveats=tuple(caveats))
+        stated = spectrum.but(meta=spectrum.meta | told, caveats=tuple(caveats))
+        return _aged(stated, old=hours > self.old or response.source != "night")
+
+
+def _aged(spectrum: Spectrum, *, old: bool) -> Spectrum:
+    """Return a graded spectrum with the bit that says whether its standard is of another night, or missing."""
+    if "reasons" not in spectrum.meta:
+        return spectrum
+    reasons = int(spectrum.meta["reasons"]) & ~int(Reason.OLD_STANDARD) | (int(Reason.OLD_STANDARD) if old else 0)
+    return spectrum.but(meta=spectrum.meta | {"reasons": reasons})
 
 
 class MatchPhotometry(Step):
