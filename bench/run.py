@@ -59,6 +59,10 @@ class Table:
         name, seconds, before = self.rows[-1]
         self.rows[-1] = (name, seconds, f"{before} {remark}".strip())
 
+    def judge(self, what: str, value: float, most: float) -> None:
+        """Say of the last row what is to be reached, and whether it is."""
+        self.note(f"[{what} {value:.3g}, to reach {most:g}: {'yes' if value <= most else 'NO'}]")
+
     def show(self) -> None:
         """Print the rows with their ratio to the first."""
         print(f"\n{self.title}\n{'':32s}{'cpu s':>9s}{'ratio':>9s}")

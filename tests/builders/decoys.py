@@ -36,7 +36,7 @@ def others(frames: list[Solved], own: Solved, rng: np.random.Generator) -> StarC
             continue
         good = frame.sources.flux > 0
         x, y = frame.sources.x[good], frame.sources.y[good]
-        knot = frame.sources.columns["star"][good] <= 0
+        knot = frame.sources.columns.get("star", np.ones(good.size))[good] <= 0
         bright = -2.5 * np.log10(frame.sources.flux[good] / frame.exptime) + 2.0 * knot
         decoy = (rng.uniform(0, 360), float(np.degrees(np.arcsin(rng.uniform(-0.95, 0.95)))))
         turn = np.exp(1j * rng.uniform(0, 2 * np.pi)) * frame.wcs.scale / 3600

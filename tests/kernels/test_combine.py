@@ -41,6 +41,20 @@ def test_equals_plain_numpy(n, median, masked):
     np.testing.assert_allclose(result.error, expected.error, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("iterations", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("limits", [(1.3, 1.6), (3.0, 3.0), (8.0, 2.0)])
+def test_sums_follow_every_turn_of_clipping(iterations, limits):
+    frames, mask = stack(20, (40, 50), outliers=0.1)
+    frames[:, :3] = np.rint(frames[:, :3] / 20)  # so coarse that many columns have no MAD
+    options = {"low": limits[0], "high": limits[1], "iterations": iterations}
+    for given_mask in (None, mask):
+        result, expected = (one(frames, given_mask, **options) for one in (clipped_mean, clipped_plain))
+        same = result.used == expected.used
+        assert same.mean() > 0.998  # a value in a thousand lies on the edge of the clip to the last bit of a float32
+        np.testing.assert_allclose(result.value[same], expected.value[same], rtol=3e-7)
+        np.testing.assert_allclose(result.error[same], expected.error[same], rtol=1e-4, atol=1e-5)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), n=st.integers(1, 9))
 def test_order_does_not_matter_and_nothing_is_unmasked(data, n):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from builders.decoys import Solved, others
 from builders.skyimages import detect, pixels
 from nightpipe.maths.robust import mad_std
-from nightpipe.maths.tan import separation, sky_of_plane
+from nightpipe.maths.tan import separation
 from nightpipe.model.sources import Sources
 from nightpipe.model.stars import StarCatalogue
-from nightpipe.model.wcs import Wcs
 from nightpipe.model.wcscards import wcs_of
 from nightpipe.steps.imaging.align import AlignFrames
 from nightpipe.steps.imaging.solve import SolveAstrometry
@@ -88,17 +87,6 @@ def _original(x, y):
     return 1023 - row, column
 
 
-@dataclass(frozen=True)
-class Arcsat:
-    """An ARCSAT frame's sources and the solution of its header."""
-
-    name: str
-    sources: Sources
-    wcs: Wcs
-    exptime: float
-    shape: tuple[int, int]
-
-
 @pytest.fixture(scope="module")
 def arcsat():
     folder = DATA / "arcsat-griz-2019" / "raw"
@@ -118,7 +106,7 @@ def arcsat():
         image = _cleaned((image - dark) / np.clip(response, 0.3, None), hard=6.0 if bins == 1 else 12.0)
         cards = {key: header[key] for key in header if key and key not in ("HISTORY", "COMMENT")}
         name = path.name.split(".")[0]
-        frames.append(Arcsat(name, detect(image, threshold=3.0), wcs_of(cards), float(header["EXPTIME"]), image.shape))
+        frames.append(Solved(name, detect(image, threshold=3.0), wcs_of(cards), float(header["EXPTIME"]), image.shape))
     return frames
 
 
@@ -134,48 +122,6 @@ def _cleaned(image, hard):
     around = median_filter(image, 5)
     noise = mad_std(image - around)
     return np.where(np.abs(image - around) > hard * noise + 0.5 * np.abs(around - np.median(around)), around, image)
-
-
-def others(frames, own, rng):
-    """All other frames' stars where their headers put them, and as many decoys: fields elsewhere, turned and drawn out.
-
-    Undistorted they would be right answers, not decoys: the frames of a field show the same stars.
-    """
-    ra, dec, mag = [], [], []
-    for frame in frames:
-        if frame is own:
-            continue
-        good = frame.sources.flux > 0
-        x, y = frame.sources.x[good], frame.sources.y[good]
-        bright = -2.5 * np.log10(frame.sources.flux[good] / frame.exptime)
-        decoy = (rng.uniform(0, 360), float(np.degrees(np.arcsin(rng.uniform(-0.95, 0.95)))))
-        turn = np.exp(1j * rng.uniform(0, 2 * np.pi))
-        away = (
-            (1.2 * (x - frame.shape[1] / 2) + 1j * rng.choice([-1, 1]) * (y - frame.shape[0] / 2))
-            * turn
-            * frame.wcs.scale
-            / 3600
-        )
-        for place in (frame.wcs.to_sky(x, y), sky_of_plane(away.real, away.imag, decoy)):
-            ra.append(place[0])
-            dec.append(place[1])
-            mag.append(bright)
-    ra, dec, mag = (np.concatenate(part) for part in (ra, dec, mag))
-    keep = _once(ra, dec, mag)
-    ra, dec, mag = ra[keep], dec[keep], mag[keep]
-    zero = np.zeros(ra.size)
-    return StarCatalogue("others", ra, dec, 2000.0, (0.0, 0.0), 180.0, zero, zero, zero, {"m": mag})
-
-
-def _once(ra, dec, mag):
-    """Rows of stars with no brighter one within 2 arcsec: the frames of a field show the same stars."""
-    from scipy.spatial import cKDTree
-
-    a, d = np.radians(ra), np.radians(dec)
-    points = np.stack((np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)), axis=1)
-    pairs = cKDTree(points).query_pairs(np.radians(2 / 3600), output_type="ndarray")
-    fainter = np.where(mag[pairs[:, 0]] >= mag[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    return np.setdiff1d(np.arange(ra.size), fainter)
 
 
 def test_arcsat_frames_are_solved_blind_among_decoys(arcsat):

@@ -13,6 +13,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
 
 
 class ShapeError(NightpipeError):

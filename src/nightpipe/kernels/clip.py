@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.kernels.arrays import F32, F64, I64, U8
+from nightpipe.kernels.arrays import F32, F64, I32, I64, U8
 from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.networks import sort_columns
 
-_TILE_BYTES = 20480  # a sorted tile stays in the first-level cache
+_TILE_BYTES = 32768  # a sorted tile stays in the first-level cache
 
 
 @kernel
@@ -33,32 +33,50 @@ def clip_tiles(
     """Clip and combine a strip (n, npix) tile by tile into the four outputs (npix,)."""
     n, size = values.shape
     width = min(max(_TILE_BYTES // (4 * n), 32), 512)
+    tile, rows, counts = _desk(n, 0)
     for start in range(0, size, width):
         stop = min(start + width, size)
-        tile = np.empty((n, stop - start), dtype=np.float32)
-        good = _load(values, bad, start, tile)
+        if tile.shape[1] != stop - start:
+            tile, rows, counts = _desk(n, stop - start)
+        good, first, last = counts[0], counts[1], counts[2]
+        _load(values, bad, start, tile, good, rows[0])
         sort_columns(tile, pairs)
         fixed = _given_scale(variance, values, bad, start, stop, pairs, choice)
-        first, last = _limits(tile, good, mad, fixed, choice)
+        _limits(tile, good, mad, fixed, choice, rows, first, last)
         for k in range(stop - start):
             used[start + k] = last[k] - first[k]
             rejected[start + k] = good[k] - (last[k] - first[k])
-        ends = _ends(tile, first, last)
         if variance.shape[0] or choice[6] > 0:
-            _weigh(values, bad, variance, weights, start, ends, value[start:stop], error[start:stop])
+            _weigh(
+                values, bad, variance, weights, start, _ends(tile, first, last), value[start:stop], error[start:stop]
+            )
         else:
-            _average(tile, first, last, ends, value[start:stop], error[start:stop])
+            _average(first, last, rows, value[start:stop], error[start:stop])
         if choice[5] > 0:
             _to_median(tile, first, last, value[start:stop], error[start:stop])
 
 
 @helper
-def _load(values: F32, bad: U8, start: int, tile: F32) -> I64:
-    """Copy into `tile` with +inf where a pixel is bad or not finite; return the number of good values a pixel."""
-    width = tile.shape[1]
-    good, number = np.zeros(width, dtype=np.float32), np.empty(width, dtype=np.int64)
-    top, none, one = np.float32(3.0e38), np.float32(np.inf), np.float32(1)
-    for i in range(values.shape[0]):
+def _desk(n: int, width: int) -> tuple[F32, F32, I32]:
+    """Return room for a tile, for seven rows of floats and three of counts: allocated once, not for each tile.
+
+    The rows: centre, scatter, the sums of deviations and of their squares, and three of clipping.
+    """
+    return (
+        np.empty((n, width), dtype=np.float32),
+        np.empty((7, width), dtype=np.float32),
+        np.empty((3, width), dtype=np.int32),
+    )
+
+
+@helper
+def _load(values: F32, bad: U8, start: int, tile: F32, good: I32, most: F32) -> None:
+    """Copy into `tile` with +inf where a pixel is bad or not finite; count the good values of each pixel."""
+    n, width = tile.shape
+    top, none, lost = np.float32(3.0e38), np.float32(np.inf), False
+    for k in range(width):
+        most[k], good[k] = np.float32(0), n
+    for i in range(n):
         row, out = values[i, start : start + width], tile[i]
         for k in range(width):
             out[k] = row[k] if abs(row[k]) < top else none
@@ -67,10 +85,15 @@ def _load(values: F32, bad: U8, start: int, tile: F32) -> I64:
             for k in range(width):
                 out[k] = none if flag[k] else out[k]
         for k in range(width):
-            good[k] += one if out[k] < top else np.float32(0)
+            most[k] = max(out[k], most[k])
     for k in range(width):
-        number[k] = int(good[k])
-    return number
+        lost |= most[k] > top
+    if not lost:
+        return
+    for i in range(n):
+        out = tile[i]
+        for k in range(width):
+            good[k] -= np.int32(0) if out[k] < top else np.int32(1)
 
 
 @helper
@@ -79,7 +102,8 @@ def _given_scale(variance: F32, values: F32, bad: U8, start: int, stop: int, pai
     if choice[4] == 0:
         return np.empty(0, dtype=np.float32)
     tile, sigma = np.empty((values.shape[0], stop - start), dtype=np.float32), np.zeros(stop - start, dtype=np.float32)
-    good = _load(values, bad, start, tile)
+    good = np.empty(stop - start, dtype=np.int32)
+    _load(values, bad, start, tile, good, sigma)
     for i in range(tile.shape[0]):
         for k in range(sigma.size):
             tile[i, k] = variance[i, start + k] if tile[i, k] < np.float32(np.inf) else np.float32(np.inf)
@@ -97,96 +121,138 @@ def _middle(tile: F32, first: int, last: int, k: int) -> np.float32:
 
 
 @helper
-def _limits(tile: F32, good: I64, mad: F64, fixed: F32, choice: F64) -> tuple[I64, I64]:
-    """Return for each sorted column the half-open range that clipping leaves.
+def _limits(tile: F32, good: I32, mad: F64, fixed: F32, choice: F64, rows: F32, first: I32, last: I32) -> None:
+    """Write for each sorted column the half-open range that clipping leaves, and centre and sums of that range.
 
     The first two clips run over whole rows of the tile; the few columns that still change are finished one by one.
     """
-    width = tile.shape[1]
-    first, last = np.zeros(width, dtype=np.int64), np.empty(width, dtype=np.int64)
-    for k in range(width):
-        last[k] = good[k]
+    centre, scatter = rows[0], rows[1]
+    for k in range(good.size):
+        first[k], last[k] = 0, good[k]
     turns = int(choice[2])
-    if turns < 1:
-        return first, last
-    centre = _middles(tile, first, last)
-    sigma = fixed if fixed.size else _start(tile, good, mad, centre)
-    _narrow_all(tile, first, last, centre, sigma, choice)
-    if turns < 2:
-        return first, last
-    centre = _middles(tile, first, last)
-    sigma = fixed if fixed.size else _scatter(tile, first, last, _ends(tile, first, last), centre)
-    moved = _narrow_all(tile, first, last, centre, sigma, choice)
-    for k in range(width):
-        turn = 2
-        while turn < turns and moved[k]:
-            middle = _middle(tile, first[k], last[k], k)
-            spread = sigma[k] if fixed.size else _scatter_of(tile, first[k], last[k], k, middle)
-            moved[k] = _narrow(tile, first, last, k, middle, spread, choice)
-            turn += 1
-    return first, last
+    _middles(tile, first, last, centre)
+    if turns > 0:
+        if fixed.size == 0:
+            _start(tile, good, mad, centre, rows, scatter)
+        _narrow_all(tile, first, last, fixed if fixed.size else scatter, choice, rows)
+        _middles(tile, first, last, centre)
+    _moments(tile, first, last, centre, rows[2], rows[3])
+    if turns > 1:
+        if fixed.size == 0:
+            _scatter(first, last, rows[2], rows[3], scatter)
+        _narrow_all(tile, first, last, fixed if fixed.size else scatter, choice, rows)
+        _finish(tile, first, last, fixed, choice, rows)
 
 
 @helper
-def _narrow_all(tile: F32, first: I64, last: I64, centre: F32, sigma: F32, choice: F64) -> U8:
-    """Narrow every column once, counting what lies beyond the clip row by row; return where anything went."""
+def _finish(tile: F32, first: I32, last: I32, fixed: F32, choice: F64, rows: F32) -> None:
+    """Clip on, turn after turn, each column that the second clip has narrowed; the sums lose what is clipped."""
+    one, two, moved = rows[2], rows[3], rows[6]
+    for k in range(moved.size):
+        turn = 2
+        while turn < int(choice[2]) and moved[k] > 0:
+            n = np.float32(last[k] - first[k])
+            square = max(two[k] - one[k] * one[k] / n, np.float32(0))
+            spread = fixed[k] if fixed.size else np.sqrt(square / max(n - np.float32(1), np.float32(1)))
+            middle = _middle(tile, first[k], last[k], k)
+            moved[k] = _narrow(tile, first, last, k, middle, spread, choice, rows)
+            turn += 1
+
+
+@helper
+def _narrow_all(tile: F32, first: I32, last: I32, sigma: F32, choice: F64, rows: F32) -> None:
+    """Narrow every column once, and mark in the last of the `rows` where anything went; the sums lose what went."""
     n, width = tile.shape
     low, high, floor = np.float32(choice[0]), np.float32(choice[1]), np.float32(choice[3])
-    least, most = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
-    below, above = np.zeros(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+    centre, edge, begin, moved = rows[0], rows[4], rows[5], rows[6]
     for k in range(width):
-        scale = max(floor, sigma[k])
-        least[k], most[k] = centre[k] - low * scale, centre[k] + high * scale
-    for i in range(n):
-        row = tile[i]
-        for k in range(width):
-            below[k] += np.float32(1) if row[k] < least[k] else np.float32(0)
-        for k in range(width):
-            above[k] += np.float32(1) if row[k] > most[k] else np.float32(0)
-    moved = np.zeros(width, dtype=np.uint8)
+        edge[k] = centre[k] - low * max(floor, sigma[k])
+    _beyond(tile, edge, 1, begin)
     for k in range(width):
-        a, b = max(first[k], int(below[k])), min(last[k], n - int(above[k]))
-        if b > a and b - a < last[k] - first[k]:
-            first[k], last[k], moved[k] = a, b, 1
-    return moved
+        edge[k] = -centre[k] - high * max(floor, sigma[k])
+    _beyond(tile, edge, -1, moved)
+    for k in range(width):
+        a, b = max(first[k], np.int32(begin[k])), min(last[k], np.int32(n - moved[k]))
+        begin[k] = np.float32(a)
+        moved[k] = np.float32(b - a) if (b > a) & (b - a < last[k] - first[k]) else np.float32(0)
+    for k in range(width):
+        if moved[k] > 0:
+            _cut(tile, first, last, k, np.int32(begin[k]), np.int32(begin[k] + moved[k]), rows)
 
 
 @helper
-def _middles(tile: F32, first: I64, last: I64) -> F32:
-    """Return the median of each column's range, 0 where it is empty."""
-    centre = np.zeros(first.size, dtype=np.float32)
-    for k in range(first.size):
-        if last[k] > first[k]:
-            centre[k] = _middle(tile, first[k], last[k], k)
-    return centre
+def _cut(tile: F32, first: I32, last: I32, k: int, a: int, b: int, rows: F32) -> None:
+    """Narrow the range of column k to `a` and `b`, and its sums."""
+    for i in range(first[k], a):
+        d = tile[i, k] - rows[0, k]
+        rows[2, k], rows[3, k] = rows[2, k] - d, rows[3, k] - d * d
+    for i in range(b, last[k]):
+        d = tile[i, k] - rows[0, k]
+        rows[2, k], rows[3, k] = rows[2, k] - d, rows[3, k] - d * d
+    first[k], last[k] = a, b
 
 
 @helper
-def _start(tile: F32, good: I64, mad: F64, centre: F32) -> F32:
-    """Return sigma from the MAD, or the standard deviation where the MAD is 0 (as with coarsely digitised values)."""
+def _beyond(tile: F32, edge: F32, sign: int, count: F32) -> None:
+    """Count in each column the values that, times `sign`, lie below `edge`.
+
+    The columns are sorted: rows are looked at from one end, until one has none.
+    """
     n, width = tile.shape
-    sigma = _mads(tile, centre)
-    zero = False
+    turn = np.float32(sign)
+    for k in range(width):
+        count[k] = np.float32(0)
+    total, i = 1, 0
+    while total > 0 and i < n:
+        row, total = tile[i if sign > 0 else n - 1 - i], 0
+        for k in range(width):
+            below = turn * row[k] < edge[k]
+            count[k] += np.float32(1) if below else np.float32(0)
+            total += 1 if below else 0
+        i += 1
+
+
+@helper
+def _middles(tile: F32, first: I32, last: I32, centre: F32) -> None:
+    """Write the median of each column's range, 0 where it is empty."""
+    n = tile.shape[0]
+    one, two = tile[(n - 1) // 2], tile[n // 2]
+    for k in range(first.size):
+        centre[k] = np.float32(0.5) * (one[k] + two[k])
+    for k in range(first.size):
+        if last[k] - first[k] < n:
+            centre[k] = _middle(tile, first[k], last[k], k) if last[k] > first[k] else np.float32(0)
+
+
+@helper
+def _start(tile: F32, good: I32, mad: F64, centre: F32, rows: F32, sigma: F32) -> None:
+    """Write sigma from the MAD, or the standard deviation where the MAD is 0 (as with coarsely digitised values)."""
+    n, width = tile.shape
+    _mads(tile, centre, rows[2], sigma)
+    full, zero = np.float32(mad[n]), False
+    for k in range(width):
+        sigma[k] *= full
     for k in range(width):
         if good[k] < n:
-            sigma[k] = _mad_of(tile, good[k], k, centre[k])
-        sigma[k] *= mad[good[k]]
+            sigma[k] = _mad_of(tile, good[k], k, centre[k]) * np.float32(mad[good[k]])
+    for k in range(width):
         zero |= sigma[k] <= 0
     if zero:
-        first = np.zeros(width, dtype=np.int64)
-        plain = _scatter(tile, first, good, _ends(tile, first, good), centre)
+        first = np.zeros(width, dtype=np.int32)
+        plain = np.empty(width, dtype=np.float32)
+        _moments(tile, first, good, centre, rows[2], rows[3])
+        _scatter(first, good, rows[2], rows[3], plain)
         for k in range(width):
             sigma[k] = sigma[k] if sigma[k] > 0 else plain[k]
-    return sigma
 
 
 @helper
-def _mads(tile: F32, middle: F32) -> F32:
-    """Return the median absolute deviation of each sorted column without bad values (`_mad_of` for all at once)."""
+def _mads(tile: F32, middle: F32, best: F32, total: F32) -> None:
+    """Write the median absolute deviation of each sorted column without bad values (`_mad_of` for all at once)."""
     n, width = tile.shape
-    total = np.zeros(width, dtype=np.float32)
+    for k in range(width):
+        total[k] = np.float32(0)
     for h in ((n + 1) // 2, n // 2 + 1):
-        best = np.empty(width, dtype=np.float32)
         for k in range(width):
             best[k] = np.float32(np.inf)
         for i in range(n - h + 1):
@@ -197,7 +263,6 @@ def _mads(tile: F32, middle: F32) -> F32:
                 best[k] = min(best[k], span)
         for k in range(width):
             total[k] += np.float32(0.5) * best[k]
-    return total
 
 
 @helper
@@ -217,75 +282,72 @@ def _mad_of(tile: F32, n: int, k: int, middle: np.float32) -> np.float32:
 
 
 @helper
-def _scatter(tile: F32, first: I64, last: I64, ends: F32, centre: F32) -> F32:
-    """Return the standard deviation of each column's range, 0 for fewer than two values."""
-    one, two = _moments(tile, ends, centre)
-    for k in range(centre.size):
+def _scatter(first: I32, last: I32, one: F32, two: F32, spread: F32) -> None:
+    """Write the standard deviation of each column's range from its sums, 0 for fewer than two values."""
+    for k in range(spread.size):
         n = np.float32(last[k] - first[k])
-        spread = max(two[k] - one[k] * one[k] / n, np.float32(0)) if n > 1 else np.float32(0)
-        two[k] = np.sqrt(spread / (n - 1)) if n > 1 else np.float32(0)
-    return two
+        square = max(two[k] - one[k] * one[k] / max(n, np.float32(1)), np.float32(0))
+        spread[k] = np.sqrt(square / max(n - np.float32(1), np.float32(1)))
 
 
 @helper
-def _moments(tile: F32, ends: F32, centre: F32) -> tuple[F32, F32]:
-    """Return the sums of deviation and squared deviation from `centre` of the values within `ends`."""
-    width = centre.size
-    one, two = np.zeros(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
-    least, most = ends[0], ends[1]
-    for i in range(tile.shape[0]):
+def _moments(tile: F32, first: I32, last: I32, centre: F32, one: F32, two: F32) -> None:
+    """Write the sums of deviation and squared deviation from `centre` of each column's range.
+
+    Rows that belong to all columns are summed as they are; the others only where they belong.
+    """
+    n, width = tile.shape
+    low, high = 0, n
+    for k in range(width):
+        one[k] = two[k] = np.float32(0)
+    for k in range(width):
+        low, high = max(low, first[k]), min(high, last[k])
+    for i in range(n):
         row = tile[i]
-        for k in range(width):
-            v = row[k]
-            d = v - centre[k] if (v >= least[k]) & (v <= most[k]) else np.float32(0)
-            one[k] += d
-            two[k] += d * d
-    return one, two
+        if low <= i < high:
+            for k in range(width):
+                d = row[k] - centre[k]
+                one[k] += d
+                two[k] += d * d
+        else:
+            for k in range(width):
+                d = row[k] - centre[k] if (i >= first[k]) & (i < last[k]) else np.float32(0)
+                one[k] += d
+                two[k] += d * d
 
 
 @helper
-def _scatter_of(tile: F32, first: int, last: int, k: int, centre: np.float32) -> np.float32:
-    """Return the standard deviation of one column's range."""
-    n = last - first
-    one = two = np.float32(0)
-    for i in range(first, last):
-        d = tile[i, k] - centre
-        one += d
-        two += d * d
-    return np.sqrt(max(two - one * one / n, np.float32(0)) / (n - 1)) if n > 1 else np.float32(0)
-
-
-@helper
-def _narrow(tile: F32, first: I64, last: I64, k: int, centre: np.float32, sigma: np.float32, choice: F64) -> bool:
-    """Take what lies beyond the clip from both ends of column k; return whether anything went."""
+def _narrow(
+    tile: F32, first: I32, last: I32, k: int, middle: np.float32, sigma: np.float32, choice: F64, rows: F32
+) -> np.float32:
+    """Take what lies beyond the clip from both ends of column k and from its sums; return 1 if anything went."""
     scale = max(sigma, np.float32(choice[3]))
-    least, most = centre - np.float32(choice[0]) * scale, centre + np.float32(choice[1]) * scale
+    least, most = middle - np.float32(choice[0]) * scale, middle + np.float32(choice[1]) * scale
     a, b = first[k], last[k]
     while a < b and tile[a, k] < least:
         a += 1
     while b > a and tile[b - 1, k] > most:
         b -= 1
     if b <= a or b - a == last[k] - first[k]:
-        return False
-    first[k], last[k] = a, b
-    return True
+        return np.float32(0)
+    _cut(tile, first, last, k, a, b, rows)
+    return np.float32(1)
 
 
 @helper
-def _average(tile: F32, first: I64, last: I64, ends: F32, value: F32, error: F32) -> None:
+def _average(first: I32, last: I32, rows: F32, value: F32, error: F32) -> None:
     """Write mean and standard error of each column's range; sums about its middle keep float32 exact enough."""
-    centre = _middles(tile, first, last)
-    one, two = _moments(tile, ends, centre)
+    centre, one, two = rows[0], rows[2], rows[3]
     for k in range(value.size):
         n = np.float32(last[k] - first[k])
-        if n > 0:
-            value[k] = centre[k] + one[k] / n
-        if n > 1:
-            error[k] = np.sqrt(max(two[k] - one[k] * one[k] / n, np.float32(0)) / (n - 1) / n)
+        many = max(n, np.float32(1))
+        value[k] = centre[k] + one[k] / many
+        square = max(two[k] - one[k] * one[k] / many, np.float32(0))
+        error[k] = np.sqrt(square / max(n - np.float32(1), np.float32(1)) / many)
 
 
 @helper
-def _ends(tile: F32, first: I64, last: I64) -> F32:
+def _ends(tile: F32, first: I32, last: I32) -> F32:
     """Return the least and the largest value kept of each column, (2, width)."""
     ends = np.empty((2, tile.shape[1]), dtype=np.float32)
     for k in range(tile.shape[1]):
@@ -319,7 +381,7 @@ def _weigh(values: F32, bad: U8, variance: F32, weights: F64, start: int, ends: 
 
 
 @helper
-def _to_median(tile: F32, first: I64, last: I64, value: F32, error: F32) -> None:
+def _to_median(tile: F32, first: I32, last: I32, value: F32, error: F32) -> None:
     """Replace the mean by the median, and its error by the median's (exact for 1 and 2 values, 1% for more)."""
     for k in range(value.size):
         n = last[k] - first[k]
