@@ -42,7 +42,7 @@ def test_equals_plain_numpy(n, median, masked):
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 2, 3, 9])
-@pytest.mark.parametrize("limits", [(1.3, 1.6), (3.0, 3.0), (8.0, 2.0)])
+@pytest.mark.parametrize("limits", [(2.0, 2.5), (3.0, 3.0), (8.0, 2.0)])
 def test_sums_follow_every_turn_of_clipping(iterations, limits):
     frames, mask = stack(20, (40, 50), outliers=0.1)
     frames[:, :3] = np.rint(frames[:, :3] / 20)  # so coarse that many columns have no MAD

@@ -88,12 +88,17 @@ def _load(values: F32, bad: U8, start: int, tile: F32, good: I32, most: F32) -> 
             most[k] = max(out[k], most[k])
     for k in range(width):
         lost |= most[k] > top
-    if not lost:
-        return
-    for i in range(n):
+    if lost:
+        _leave_out(tile, good)
+
+
+@helper
+def _leave_out(tile: F32, good: I32) -> None:
+    """Take the infinite values of each column off its count."""
+    for i in range(tile.shape[0]):
         out = tile[i]
-        for k in range(width):
-            good[k] -= np.int32(0) if out[k] < top else np.int32(1)
+        for k in range(good.size):
+            good[k] -= np.int32(0) if out[k] < np.float32(3.0e38) else np.int32(1)
 
 
 @helper
