@@ -182,7 +182,7 @@ def _narrow_all(tile: F32, first: I32, last: I32, sigma: F32, choice: F64, rows:
         moved[k] = np.float32(b - a) if (b > a) & (b - a < last[k] - first[k]) else np.float32(0)
     for k in range(width):
         if moved[k] > 0:
-            _cut(tile, first, last, k, np.int32(begin[k]), np.int32(begin[k] + moved[k]), rows)
+            _cut(tile, first, last, k, int(begin[k]), int(begin[k] + moved[k]), rows)
 
 
 @helper
