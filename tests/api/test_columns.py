@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,13 @@ def test_a_night_with_both_has_two_tables():
 def test_what_was_not_measured_is_blank_and_places_without_a_catalogue_are_called_relative():
     (table,) = target_tables(reduction((target("M82", {"registration_rms": 0.1}),), ("M82",)))
     assert table.rows == (("M82", "C1 i", "0/2", "", "", "0.100 (relative)", "", "", "", "ok"),)
+
+
+def test_a_chain_that_was_ended_before_the_stack_is_one_of_images():
+    ended = replace(target("M82", {"seeing": 1.3}), node="measure:M82_1")
+    (table,) = target_tables(reduction((ended,)))
+    assert table.columns == IMAGES
+    assert table.rows[0][4] == "1.30"
 
 
 def test_no_target_no_table():

@@ -1,4 +1,4 @@
-"""The tutorial's code runs, in order, as it stands on the page."""
+"""The tutorials' code runs, in order, as it stands on the pages."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    "tutorial": ("spectrum.png", ("caveats", "wave")),
+    "tutorial-imaging": ("stack.png", ("AT2026sim", "mag_error", "limit", "ellipticity", "yes")),
+}
 
 
 @pytest.mark.night
-def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tutorial_runs(page, tmp_path, monkeypatch, capsys):
     mpl.use("Agg")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if page == "tutorial-imaging":
+        monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path / "data"))
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
-        exec(compile(block, f"{PAGE.name}:{number}", "exec"), names)
+        exec(compile(block, f"{page}.md:{number}", "exec"), names)
     printed = capsys.readouterr().out
-    assert "caveats" in printed
-    assert "wave" in printed
-    assert (tmp_path / "spectrum.png").stat().st_size > 10_000
+    figure, words = PAGES[page]
+    assert [word for word in words if word not in printed] == []
+    assert (tmp_path / figure).stat().st_size > 10_000

@@ -42,3 +42,14 @@ def test_scale_parity_and_rotation():
     assert wcs.scale == pytest.approx(0.5)
     assert wcs.parity == -1
     assert wcs.rotation == pytest.approx(30.0)
+
+
+def test_what_lies_far_outside_has_a_place_far_outside():
+    wcs = Wcs((10.0, 20.0), (500.0, 500.0), ((-8e-5, 0.0), (0.0, 8e-5)), A * 5, B * 5)
+    x, y = wcs.to_pixel([10.0, 10.5, 12.0, 40.0], [20.0, 20.5, 22.0, 60.0])
+    assert np.isfinite(x).all()
+    assert np.isfinite(y).all()
+    assert (x[0], y[0]) == pytest.approx((500.0, 500.0))
+    assert np.all(np.hypot(x[2:] - 500, y[2:] - 500) > 5000)
+    one_x, one_y = wcs.to_pixel(12.0, 22.0)
+    assert (float(one_x), float(one_y)) == pytest.approx((x[2], y[2]))

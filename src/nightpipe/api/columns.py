@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from nightpipe.api.chain import CHAIN
 from nightpipe.api.reduction import Reduction, Target
 
 SPECTRA = ("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum")
@@ -64,8 +65,9 @@ def _types(target: Target) -> str:
 
 
 def is_image(reduction: Reduction, target: Target) -> bool:
-    """Tell whether a target is a stack of images, made or not."""
-    return any(one.node.recipe == "imagestack" for one in reduction.lineage(target.node))
+    """Tell whether a target is one of images: whether its stack was made, failed, or the chain was ended before it."""
+    last = target.node.partition(":")[0]
+    return last in CHAIN or any(one.node.recipe == "imagestack" for one in reduction.lineage(target.node))
 
 
 def _spectrum(reduction: Reduction, target: Target) -> tuple[str, ...]:

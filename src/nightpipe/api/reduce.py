@@ -100,6 +100,9 @@ def reduce(
     progress: Progress | None = None,
     who: str = "",
     calibrations: Sequence[str | Path] = (),
+    instrument: str = "",
+    cameras: Sequence[str] = (),
+    filters: Sequence[str] = (),
 ) -> Reduction:
     """Reduce raw frames (files, folders) into the folder `out`, no question asked.
 
@@ -107,15 +110,16 @@ def reduce(
     an edited plan table, `references` are earlier images to subtract, `workers` the number of processes (1: in line),
     `quick` leaves out what takes long, `figures` draws figures and report, `progress` is called with (done, total,
     outcome) after every recipe run, `who` goes into the headers, `calibrations` names output folders or products of
-    earlier nights whose masters serve where tonight has no frames. A second call does only what changed. Raises
-    PlanError, ConfigError, LockedError, StoreError.
+    earlier nights whose masters serve where tonight has no frames, `instrument` takes all frames for that one's
+    (``"generic"``, a TOML file), `cameras` and `filters` limit the exposures of the sky. A second call does only what
+    changed. Raises PlanError, ConfigError, LockedError, StoreError.
     """
     from nightpipe.recipes.book import BOOK
 
     texts = (*reference_wish(references, Path(out)), *set)
     request = Request(
         Path(out), tuple(objects), settings, texts, plan, workers, quick, who or user(), figures,
-        masters=tuple(map(Path, calibrations)),
+        masters=tuple(map(Path, calibrations)), instrument=instrument, cameras=tuple(cameras), filters=tuple(filters),
     )  # fmt: skip
     return reduce_with(BOOK, raw, request, progress)
 

@@ -17,7 +17,10 @@ data = typer.Typer(
 
 def simulate(
     instrument: Annotated[
-        str, typer.Argument(help="An instrument, or one arm of it: alfosc, dbsp, kast_blue, ratir, lmi ...")
+        str,
+        typer.Argument(
+            help="An instrument or one arm of it: alfosc, alfosc-imaging, dbsp, kast_blue, lmi, generic ..."
+        ),
     ],
     *,
     out: Annotated[
@@ -25,7 +28,10 @@ def simulate(
     ],
     seed: Annotated[int, typer.Option(help="The same seed gives the same night.")] = 1,
     options: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="size, disperser, exposures, target ...")
+        list[str] | None,
+        typer.Option(
+            "--option", metavar="NAME=VALUE", help="size, exposures, disperser, filters ...: docs/simulator.md"
+        ),
     ] = None,
 ) -> None:
     """Write a raw night with the instrument's own headers, and beside it what is true of it."""

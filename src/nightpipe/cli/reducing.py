@@ -184,6 +184,7 @@ def recipe(
     assignments: Assignments = None,
     workers: Workers = None,
     silent: Silent = False,
+    instrument: Instrument = "",
 ) -> None:
     """Run one recipe alone, with what it needs; a tag in a set of files says what a frame is, as ESO users expect."""
     from nightpipe.api.reduce import Request, user
@@ -203,6 +204,7 @@ def recipe(
         extra=listed.retyped,
         masters=listed.masters,
         parts=listed.parts,
+        instrument=instrument,
     )
     lists = [path for path in frames if path.is_file() and not is_fits_name(path)]
     if name == "combine" and is_fits_name(out):

@@ -37,19 +37,29 @@ class Wcs:
         return sky_of_plane(c11 * (u + du) + c12 * (v + dv), c21 * (u + du) + c22 * (v + dv), self.crval)
 
     def to_pixel(self, ra: ArrayLike, dec: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return zero-based pixel positions (x, y) of sky positions [deg]; nan on the far side of the sky."""
+        """Return zero-based pixel positions (x, y) of sky positions [deg]; nan on the far side of the sky.
+
+        Where the distortion cannot be turned round, far outside the frame that it was fitted to, it is left out.
+        """
         xi, eta = plane_of_sky(ra, dec, self.crval)
         (c11, c12), (c21, c22) = self.cd
         det = c11 * c22 - c12 * c21
         f, g = (c22 * xi - c12 * eta) / det, (c11 * eta - c21 * xi) / det
-        u, v = f.copy(), g.copy()
-        for _ in range(20 if self.a.size else 0):  # a fixed point: distortions are gentle, each turn gains digits
-            du, dv = self._distortion(u, v)
-            step = max(_largest(f - du - u), _largest(g - dv - v))
-            u, v = f - du, g - dv
-            if step < 1e-9:
-                break
+        u, v = self._undistorted(f, g) if self.a.size else (f, g)
         return u + self.crpix[0], v + self.crpix[1]
+
+    def _undistorted(self, f: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the (u, v) that the distortion moves to (f, g); (f, g) themselves where there are none."""
+        u, v, away = f.copy(), g.copy(), np.zeros_like(f)
+        with np.errstate(over="ignore", invalid="ignore"):  # far outside the powers run away
+            for _ in range(20):  # a fixed point: distortions are gentle, each turn gains digits
+                du, dv = self._distortion(u, v)
+                away = np.hypot(f - du - u, g - dv - v)
+                u, v = f - du, g - dv
+                if _largest(away) < 1e-9:
+                    break
+        held = away < 0.1
+        return np.where(held, u, f), np.where(held, v, g)
 
     @property
     def scale(self) -> float:

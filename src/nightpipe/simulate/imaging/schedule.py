@@ -31,20 +31,20 @@ class Fault(StrEnum):
 class ImagingOptions(BaseModel):
     """What the caller may ask of an imaging night; empty or zero means as is typical of the instrument.
 
-    `size` ``"small"`` has few frames, ``"full"`` many. `filters`, `cameras`: only these. `window` [pixel]: the side of
-    the square in the middle that is read (0: all). `latitude` [deg, galactic]
-    overrides that of the field in its star counts. `catalogue` is a table (``ra dec r [g i ...]``, named columns) whose
-    stars then hold. `transient`: none, supernova, afterglow; `transient_mag` in r at the first frame, `transient_sky`
-    its offset (east, north) [arcsec] from the target, `host` r magnitude of its galaxy (0: none), `host_offset`
-    [arcsec]. `clouds` is the mean transparency, which then varies by a third of what is lost. `bad_wcs`: the header's
-    pointing is off by so many arcsec. `start` (ISO) is that of the first science frame, `aim` (east, north) [arcsec]
-    where the arrays' middles point from the target, `pointing_error` [arcsec] rms that of the telescope, `dither`
-    [arcsec] its steps between frames (none: as is usual).
+    `size` ``"small"`` has few frames, ``"full"`` many, ``"tiny"`` no more than are needed. `filters`, `cameras`: only
+    these. `window` [pixel]: the side of the square in the middle that is read (0: all). `latitude` [deg, galactic]
+    overrides that of the field in its star counts. `catalogue` is a table (``ra dec r [g i ...]``, named columns)
+    whose stars then hold. `transient`: none, supernova, afterglow; `transient_mag` in r at the first frame,
+    `transient_sky` its offset (east, north) [arcsec] from the target, `host` r magnitude of its galaxy (0: none),
+    `host_offset` [arcsec]. `clouds` is the mean transparency, which then varies by a third of what is lost.
+    `bad_wcs`: the header's pointing is off by so many arcsec. `start` (ISO) is that of the first science frame, `aim`
+    (east, north) [arcsec] where the arrays' middles point from the target, `pointing_error` [arcsec] rms that of the
+    telescope, `dither` [arcsec] its steps between frames (none: as is usual).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: str = Field("small", pattern="^(small|full)$")
+    size: str = Field("small", pattern="^(tiny|small|full)$")
     filters: tuple[str, ...] = ()
     cameras: tuple[str, ...] = ()
     window: int = Field(0, ge=0)
@@ -188,7 +188,7 @@ class Planner:
 
     def night(self) -> tuple[Shot, ...]:
         """Return the night: calibrations in the afternoon, twilight flats, the target dithered in each filter."""
-        few = self.options.size == "small"
+        few = self.options.size != "full"
         if self.options.calibrations:
             self._calibrations(few)
         self.clock = max(self.clock, self.begin)
@@ -204,10 +204,10 @@ class Planner:
             self._row("dark", 3 if few else 10, self.known.dark_exptime)
         if self.options.flats and Fault.NO_FLAT not in faults:
             for turn in range(turns(self.known, self.options)):
-                if "domeflat" in kinds:
+                if "domeflat" in kinds and not ("skyflat" in kinds and self.options.size == "tiny"):
                     self._row("domeflat", 3 if few else 5, self.known.flat_exptime, turn, np.full(5, 0.35))
                 if "skyflat" in kinds:
-                    levels = self._twilight(few)
+                    levels = np.array([0.62, 0.55, 0.49]) if self.options.size == "tiny" else self._twilight(few)
                     self._row("skyflat", len(levels), self.known.flat_exptime, turn, levels)
 
     def _twilight(self, few: bool) -> np.ndarray:
