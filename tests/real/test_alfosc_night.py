@@ -103,6 +103,14 @@ def test_the_worse_of_two_standard_exposures_is_left_out_and_said(night):
     assert any(caveat.code.startswith("standard") for caveat in response.caveats)
 
 
+def test_the_response_runs_through_what_the_standard_says(night):
+    response = outputs(night, "sensitivity").one("response")
+    off = response.at(response.point_wave)[0] - response.point_value
+    assert np.abs(off).max() < 0.05  # the points in the star's lines, which the curve never saw, among them
+    between = np.diff(response.log_response) / np.diff(response.wave)
+    assert np.all(np.abs(between) < 0.03)  # per Angstrom: no swing between two points
+
+
 def test_a_second_run_does_nothing(night, shared_data):
     again = reduced(shared_data("alfosc-grism4-2020") / "raw", night.out)
     assert again.ran == ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def write_summary(out: Path, summary: dict[str, Any]) -> Path:
     """Write the summary under a temporary name and rename it."""
     path = out / FILE
     draft = path.with_name(f".{FILE}.part")
-    draft.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    draft.write_text(json.dumps(_finite(summary), indent=1, allow_nan=False), encoding="utf-8")
     draft.replace(path)
     return path
 
@@ -90,6 +92,15 @@ def _target(one: Target, out: Path) -> dict[str, Any]:
 
 def _calibration(one: Product, out: Path) -> dict[str, Any]:
     return {"name": one.name, "file": _below(one.path, out), "kind": one.kind, "caveats": _caveats(one.caveats)}
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for numbers that are none: one of them must not cost the summary of a night."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _below(path: Path | None, out: Path) -> str | None:

@@ -102,8 +102,18 @@ def _knots(x: FloatArray, pieces: int, crowd: FloatArray | None) -> FloatArray:
     the share of the knots up to there.
     """
     share = np.linspace(0.0, 1.0, pieces + 1)[1:-1]
-    inner = np.quantile(x, share) if crowd is None else np.interp(share, crowd[1], crowd[0])
+    inner = np.quantile(x, share) if crowd is None else _supported(x, np.interp(share, crowd[1], crowd[0]))
     return np.concatenate([np.full(4, x.min()), inner, np.full(4, x.max())])
+
+
+def _supported(x: FloatArray, inner: FloatArray) -> FloatArray:
+    """Return those of the inner knots that leave two points to every piece: between fewer it may run anywhere."""
+    before, kept, last = np.searchsorted(np.sort(x), inner), [], 0
+    for knot, count in zip(inner, before, strict=True):
+        if last + 2 <= count <= len(x) - 2:
+            kept.append(knot)
+            last = count
+    return np.array(kept, dtype=np.float64)
 
 
 def _crowding(x: FloatArray, y: FloatArray) -> FloatArray | None:

@@ -121,7 +121,8 @@ def _scale(
         none = Caveat("flux.none", text if extinction is not None else "no response for this setup: counts per second")
         return Scale(factor, np.zeros(wave.shape, dtype=bool), COUNTS, airmass, (*caveats, none))
     log_response, valid = response.at(wave)
-    return Scale(np.where(valid, factor * np.exp(-log_response), 0.0), valid, FLUX, airmass, caveats)
+    inverse = np.exp(-np.where(valid, log_response, 0.0))  # beyond its range a response may run anywhere
+    return Scale(np.where(valid, factor * inverse, 0.0), valid, FLUX, airmass, caveats)
 
 
 def _origin(response: Response | None, extinction: Extinction | None) -> dict[str, Scalar]:

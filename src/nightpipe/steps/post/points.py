@@ -184,12 +184,11 @@ def _parts(rows: list[Row | None], k: int, pixels: int) -> int:
     """Return into how many bins the k-th goes: more where the response changes much from bin to bin, and at the ends,
     for the response reaches no further than the outermost bin's middle.
     """
-    if k in (0, len(rows) - 1):
-        return int(np.clip(pixels // 3, 1, 3))
     beside = [rows[j] for j in (k - 1, k, k + 1) if 0 <= j < len(rows)]
     values = [row[1] for row in beside if row is not None]
     change = max(values) - min(values) if len(values) > 1 else 0.0
-    return int(np.clip(change / STEEP, 1, max(pixels // 4, 1)))
+    least = min(max(pixels // 3, 1), 3) if k in (0, len(rows) - 1) else 1
+    return int(np.clip(change / STEEP, least, max(pixels // 4, least)))
 
 
 def _bin(
