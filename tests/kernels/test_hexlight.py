@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nightpipe.kernels import hexlight
-from nightpipe.kernels.hexlight import light_in_hexagons, light_plain
+from nightpipe.kernels.hexlight import light_in_hexagons, light_plain, slopes_in_hexagons
 from nightpipe.maths.hexagons import hexagon_of
 from nightpipe.maths.mixtures import SHARES, star
 
@@ -27,6 +27,29 @@ def test_kernel_equals_plain_numpy(body):
     fast = light_in_hexagons(place, fwhm, shape, blur, body, nodes, weights, hexagon.area, hexagon.variance)
     plain = light_plain(place, fwhm, shape, blur, body, nodes, weights, hexagon.area)
     assert np.abs(fast - plain).max() < 3e-4 * plain.max()
+
+
+@pytest.mark.parametrize("body", [POINT, GALAXY])
+def test_slopes_are_those_of_plain_numpy(body):
+    hexagon, place = field(8)
+    fwhm = np.linspace(1.2, 2.4, len(place))
+    shape, blur = np.column_stack(star(*SHARES)), np.array([0.1, 0.15, 0.02])
+    nodes, weights = hexagon.nodes()
+    found = slopes_in_hexagons(place, fwhm, shape, blur, body, nodes, weights, hexagon.area, hexagon.variance)
+
+    def plain(k, step):
+        offset, seeing, guiding = place.copy(), fwhm.copy(), blur.copy()
+        if k < 2:
+            offset[:, k] += step
+        elif k == 2:
+            seeing *= np.exp(step)
+        else:
+            guiding[k - 3] += step
+        return light_plain(offset, seeing, shape, guiding, body, nodes, weights, hexagon.area)
+
+    for k in range(6):
+        numeric = (plain(k, 1e-4) - plain(k, -1e-4)) / 2e-4
+        assert np.abs(found[:, k] - numeric).max() < 3e-3 * np.abs(numeric).max()
 
 
 def test_all_the_light_falls_on_an_endless_field():
@@ -67,4 +90,7 @@ def test_one_signature():
     _, place = field(1)
     light_in_hexagons(place[::-1], np.ones(len(place)), np.ones((1, 2)), np.zeros(3), POINT, np.zeros((7, 2)),
                       np.ones(7), 1.0, 0.03)  # fmt: skip
+    slopes_in_hexagons(place[::-1], np.ones(len(place)), np.ones((1, 2)), np.zeros(3), POINT, np.zeros((7, 2)),
+                       np.ones(7), 1.0, 0.03)  # fmt: skip
     assert len(hexlight._hexlight.signatures) == 1
+    assert len(hexlight._hexslopes.signatures) == 1

@@ -66,6 +66,57 @@ def _hexlight(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64,
         found[e] = area * total
 
 
+def slopes_in_hexagons(
+    offset: F64, fwhm: F64, star: F64, blur: F64, body: F64, nodes: F64, weights: F64, area: float, variance: float
+) -> F64:
+    """Return how that share changes (n, 6): per unit of the offset in x and y, of ln(fwhm), of the blur xx, yy, xy."""
+    place, size, shape = float64(offset), float64(fwhm), float64(star)
+    jitter, galaxy = float64(blur), float64(body)
+    rule = float64(np.column_stack([nodes, weights]))
+    facts = np.array([area, variance])
+    found = np.zeros((len(place), 6))
+
+    def work(start: int, stop: int) -> None:
+        _hexslopes(place[start:stop], size[start:stop], shape, jitter, galaxy, rule, facts, found[start:stop])
+
+    each_strip(work, len(place), _STRIP)
+    return found
+
+
+@kernel
+def _hexslopes(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64, facts: F64, found: F64) -> None:
+    area, extent = facts[0], facts[1]
+    for e in range(place.shape[0]):
+        dx, dy, ds, dxx, dyy, dxy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for k in range(star.shape[0]):
+            core = (star[k, 1] * size[e]) ** 2
+            for m in range(body.shape[0]):
+                xx, yy = max(core + blur[0] + body[m, 1], _LEAST), max(core + blur[1] + body[m, 2], _LEAST)
+                most = 0.95 * np.sqrt(xx * yy)
+                xy = min(max(blur[2] + body[m, 3], -most), most)
+                wide = xx * yy - xy * xy > (_WIDE * _WIDE * extent) ** 2
+                if wide:
+                    xx, yy = xx + extent, yy + extent
+                det = xx * yy - xy * xy
+                front = star[k, 0] * body[m, 0] / (2.0 * np.pi * np.sqrt(det))
+                ixx, iyy, ixy = yy / det, xx / det, -xy / det
+                for j in range(1 if wide else rule.shape[0]):
+                    x, y = place[e, 0] + rule[j, 0], place[e, 1] + rule[j, 1]
+                    u, v = ixx * x + ixy * y, ixy * x + iyy * y
+                    distance = u * x + v * y
+                    if distance < _FAR:
+                        part = front * (1.0 if wide else rule[j, 2]) * np.exp(-0.5 * distance)
+                        axx, ayy = 0.5 * part * (u * u - ixx), 0.5 * part * (v * v - iyy)
+                        dx -= part * u
+                        dy -= part * v
+                        ds += 2.0 * core * (axx + ayy)
+                        dxx += axx
+                        dyy += ayy
+                        dxy += part * (u * v - ixy)
+        found[e, 0], found[e, 1], found[e, 2] = area * dx, area * dy, area * ds
+        found[e, 3], found[e, 4], found[e, 5] = area * dxx, area * dyy, area * dxy
+
+
 def light_plain(offset: F64, fwhm: F64, star: F64, blur: F64, body: F64, nodes: F64, weights: F64, area: float) -> F64:
     """Return the same in plain numpy, by the seven points throughout."""
     x, y = offset[:, 0, None] + nodes[:, 0], offset[:, 1, None] + nodes[:, 1]
@@ -80,6 +131,7 @@ def light_plain(offset: F64, fwhm: F64, star: F64, blur: F64, body: F64, nodes: 
 
 
 def rehearse() -> None:
-    """Compile the kernel on next to nothing."""
+    """Compile the kernels on next to nothing."""
     one = np.ones((1, 2))
-    light_in_hexagons(one, np.ones(1), one, np.zeros(3), np.array([[1.0, 0, 0, 0]]), one, np.ones(1), 1.0, 0.1)
+    for either in (light_in_hexagons, slopes_in_hexagons):
+        either(one, np.ones(1), one, np.zeros(3), np.array([[1.0, 0, 0, 0]]), one, np.ones(1), 1.0, 0.1)

@@ -72,17 +72,40 @@ class Likelihood:
 
     def gains(self, theta: Priors, known: list[FloatArray] | None = None, name: str = "") -> list[FloatArray]:
         """Return what target, sky and others give each element (b, n); only those that parameter `name` moves anew."""
-        found = []
-        for number in range(len(self.elements.light)):
-            if known is not None and not self._moves(name, number):
-                found.append(known[number])
-            elif number == 1:
-                factor = self.stage.sky_factor(theta, np.arange(self.count))
-                found.append(self.elements.light[1] * factor)
-            else:
-                body = number if number == 0 else number - 1
-                share = self.stage.shares(theta, body, self.spaxel, self.elements.wave.ravel())
-                found.append(self.elements.light[number] * share.reshape(self.bands, self.count))
+        return [
+            known[number] if known is not None and not self._moves(name, number) else self._gain(theta, number)
+            for number in range(len(self.elements.light))
+        ]
+
+    def _gain(self, theta: Priors, number: int) -> FloatArray:
+        if number == 1:
+            factor = self.stage.sky_factor(theta, np.arange(self.count))
+            return np.asarray(self.elements.light[1] * factor)
+        share = self.stage.shares(theta, max(number - 1, 0), self.spaxel, self.elements.wave.ravel())
+        return np.asarray(self.elements.light[number] * share.reshape(self.bands, self.count))
+
+    def slopes(self, theta: Priors) -> list[dict[str, FloatArray]]:
+        """Return how each spectrum's gains (b, n) change with the parameters; those of the sky and of galaxies are not
+        among them.
+        """
+        found: list[dict[str, FloatArray]] = []
+        for number, light in enumerate(self.elements.light):
+            body = max(number - 1, 0)
+            if number == 1 or (body and self.stage.galaxies[body - 1]):
+                found.append({})
+                continue
+            parts = self.stage.slopes(theta, body, self.spaxel, self.elements.wave.ravel())
+            found.append({name: light * part.reshape(light.shape) for name, part in parts.items()})
+        return found
+
+    def moved(
+        self, theta: Priors, gains: list[FloatArray], slopes: list[dict[str, FloatArray]], name: str, step: float
+    ) -> list[FloatArray]:
+        """Return the gains with `name` moved by `step`, as it is in `theta`: along slopes where they are known."""
+        found = list(gains)
+        for number, slope in enumerate(slopes):
+            if self._moves(name, number):
+                found[number] = gains[number] + step * slope[name] if name in slope else self._gain(theta, number)
         return found
 
     def solve(self, gains: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
@@ -115,10 +138,11 @@ class Likelihood:
         return np.concatenate([self.solve(gains)[1].ravel(), away])
 
 
-def fit(stage: Stage, elements: Elements, priors: Priors, start: Priors, turns: int = 12) -> Fit:
+def fit(stage: Stage, elements: Elements, priors: Priors, start: Priors, turns: int = 12, settled: float = 0.05) -> Fit:
     """Return the fit by Levenberg and Marquardt's method with the linear factors solved within (Golub & Pereyra 1973).
 
-    Derivatives are differences over a hundredth of a prior's error.
+    It ends where a turn gains less than `settled` in chi2. Derivatives are differences over a hundredth of a prior's
+    error, the light of points taken along its slope.
     """
     like = Likelihood(stage, elements, priors)
     theta, damping, converged = start, 1e-3, False
@@ -140,7 +164,7 @@ def fit(stage: Stage, elements: Elements, priors: Priors, start: Priors, turns: 
                 theta, gains, residual, chi2, damping = trial, new_gains, new, value, max(damping * 0.1, 1e-7)
                 break
             damping *= 10.0
-        converged = not better or gain < 0.05
+        converged = not better or gain < settled
         if converged:
             break
     factors, residual = like.solve(gains)
@@ -149,11 +173,11 @@ def fit(stage: Stage, elements: Elements, priors: Priors, start: Priors, turns: 
 
 
 def _jacobian(like: Likelihood, theta: Priors, gains: list[FloatArray], residual: FloatArray) -> FloatArray:
-    columns = []
+    columns, slopes = [], like.slopes(theta)
     for k, name in enumerate(theta.names):
         step = 0.01 * min(like.priors.error[k], 1.0)
         value = theta.value.copy()
         value[k] += step
         moved = replace(theta, value=value)
-        columns.append((like.residuals(moved, like.gains(moved, gains, name)) - residual) / step)
+        columns.append((like.residuals(moved, like.moved(moved, gains, slopes, name, step)) - residual) / step)
     return np.array(columns).T

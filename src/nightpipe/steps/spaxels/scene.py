@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ Bools = NDArray[np.bool_]
 class FitScene(Step):
     """Fit position, seeing, refraction, target, sky and what else shines to all lenslets' native pixels at once."""
 
+    version: ClassVar[int] = 2
     low: float = parameter(3700.0, "first wavelength", unit="Angstrom", ge=3300, le=6000)
     high: float = parameter(9300.0, "last wavelength", unit="Angstrom", ge=6500, le=10500)
     slices: int = parameter(18, "slices of wavelength in which the shape is fitted", ge=4, le=60)
@@ -63,8 +65,9 @@ class FitScene(Step):
         stage = stage_of(spectra, air)
         played = self._begun(pixels, raw, stage, place, start)
         played = self._with_others(played, place)
-        for _ in range(self.passes):
-            played = self._again(played)
+        for _ in range(self.passes - 1):
+            played = self._shape(self._spectra(played), settled=1.0)
+        played = self._shape(self._spectra(played))
         if not np.isfinite(played.fit.theta.value).all() or not np.isfinite(played.fit.covariance).all():
             raise NoSolutionError("the scene of an exposure", "parameters that are no numbers", "another place")
         method = "masked" if leave else "scene" if self.host else "psf"
@@ -88,7 +91,7 @@ class FitScene(Step):
         for _ in range(3):
             odd = odd_lenslets(played.pixels, played.forced) & ~near
             played = self._spectra(replace(played, allowed=~odd[pixels.spaxel]), near)
-        return self._shape(played) if start is None else played
+        return self._shape(played, settled=1.0) if start is None else played
 
     def _with_others(self, played: Played, place: Placed) -> Played:
         """Return the scene with a host and neighbours, where they were asked for and are seen."""
@@ -113,10 +116,7 @@ class FitScene(Step):
                 value[k] = played.fit.theta.value[played.fit.theta.at(name)]
         theta = replace(priors, value=value)
         fresh = replace(played, stage=stage, priors=priors, fit=replace(played.fit, theta=theta))
-        return self._shape(self._spectra(replace(fresh, allowed=np.ones_like(played.use))))
-
-    def _again(self, played: Played) -> Played:
-        return self._shape(self._spectra(played))
+        return self._shape(self._spectra(replace(fresh, allowed=np.ones_like(played.use))), turns=4, settled=1.0)
 
     def _spectra(self, played: Played, near: Bools | None = None) -> Played:
         """Return the scene with its spectra, variances and rejections renewed, the shape held.
@@ -135,10 +135,13 @@ class FitScene(Step):
         keep &= played.allowed
         return replace(played, pixels=pixels, use=keep, forced=force(pixels, gains, keep))
 
-    def _shape(self, played: Played) -> Played:
-        """Return the scene with its shape renewed, the spectra held but for a factor in each slice."""
+    def _shape(self, played: Played, *, turns: int = 12, settled: float = 0.05) -> Played:
+        """Return the scene with its shape renewed, the spectra held but for a factor in each slice.
+
+        Only the last one must settle: each renewal of the spectra moves chi2 by more than those before could gain.
+        """
         elements = played.elements(self.slices)
-        found = fit(played.stage, elements, played.priors, played.fit.theta)
+        found = fit(played.stage, elements, played.priors, played.fit.theta, turns, settled)
         return replace(played, fit=found)
 
 

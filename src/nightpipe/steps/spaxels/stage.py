@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat
-from nightpipe.kernels.hexlight import light_in_hexagons
+from nightpipe.kernels.hexlight import light_in_hexagons, slopes_in_hexagons
 from nightpipe.maths.hexagons import Hexagon, hexagon_of
 from nightpipe.maths.mixtures import coarse, sersic, star
 from nightpipe.maths.refraction import lift, pressure_at, vapour_pressure, way_up
@@ -88,17 +88,8 @@ class Stage:
 
     def shares(self, theta: Priors, body: int, spaxel: NDArray[np.int64], wave: FloatArray) -> FloatArray:
         """Return the share (m,) of a body's light (0: the target) in lenslets at wavelengths [Angstrom]."""
+        offset, fwhm, blur, parts = self._seen(theta, body, spaxel, wave)
         value = dict(zip(theta.names, theta.value.tolist(), strict=True))
-        up = np.interp(wave, self.air.wave, self.air.lift)
-        turn = np.radians(self.air.parallactic)
-        along, across = value["along"], value["across"]
-        east = value[f"east{body}"] + up * (along * np.sin(turn) + across * np.cos(turn))
-        north = value[f"north{body}"] + up * (along * np.cos(turn) - across * np.sin(turn))
-        offset = np.column_stack([self.east[spaxel] - east, self.north[spaxel] - north])
-        u = np.log(wave / REFERENCE)
-        fwhm = np.exp(np.clip(value["ln_fwhm"] + value["rho"] * u + 0.5 * value["curve"] * u * u, -1.2, 2.5))
-        blur = np.array([value["blur"] + value["blur_plus"], value["blur"] - value["blur_plus"], value["blur_cross"]])
-        parts = star(float(np.clip(value["moffat"], 0.0, 1.0)), float(np.clip(value["halo"], 0.0, 0.6)))
         galaxy = body > 0 and self.galaxies[body - 1]
         shape = np.column_stack(coarse(*parts) if galaxy else parts)
         own = _galaxy(value, body) if galaxy else POINT
@@ -108,6 +99,38 @@ class Stage:
             own[:, 1:3] += extent
             nodes, weights, extent = np.zeros((1, 2)), np.ones(1), 0.0
         return light_in_hexagons(offset, fwhm, shape, blur, own, nodes, weights, self.hexagon.area, extent)
+
+    def _seen(
+        self, theta: Priors, body: int, spaxel: NDArray[np.int64], wave: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
+        """Return how far lenslets lie from a body (m, 2), the seeing there (m,) [arcsec], guiding, a star's parts."""
+        value = dict(zip(theta.names, theta.value.tolist(), strict=True))
+        up = np.interp(wave, self.air.wave, self.air.lift)
+        turn = np.radians(self.air.parallactic)
+        along, across = value["along"], value["across"]
+        east = value[f"east{body}"] + up * (along * np.sin(turn) + across * np.cos(turn))
+        north = value[f"north{body}"] + up * (along * np.cos(turn) - across * np.sin(turn))
+        offset = np.column_stack([self.east[spaxel] - east, self.north[spaxel] - north])
+        u = _colour(wave)
+        fwhm = np.exp(np.clip(value["ln_fwhm"] + value["rho"] * u + 0.5 * value["curve"] * u * u, -1.2, 2.5))
+        blur = np.array([value["blur"] + value["blur_plus"], value["blur"] - value["blur_plus"], value["blur_cross"]])
+        parts = star(float(np.clip(value["moffat"], 0.0, 1.0)), float(np.clip(value["halo"], 0.0, 0.6)))
+        return offset, fwhm, blur, parts
+
+    def slopes(self, theta: Priors, body: int, spaxel: NDArray[np.int64], wave: FloatArray) -> dict[str, FloatArray]:
+        """Return how a point's share (m,) changes with each parameter that has a derivative in closed form."""
+        offset, fwhm, blur, parts = self._seen(theta, body, spaxel, wave)
+        nodes, weights = self.hexagon.nodes()
+        known = slopes_in_hexagons(
+            offset, fwhm, np.column_stack(parts), blur, POINT, nodes, weights, self.hexagon.area, self.hexagon.variance
+        )
+        x, y, size, xx, yy, xy = known.T
+        up, turn, u = np.interp(wave, self.air.wave, self.air.lift), np.radians(self.air.parallactic), _colour(wave)
+        return {
+            f"east{body}": -x, f"north{body}": -y, "ln_fwhm": size, "rho": u * size, "curve": 0.5 * u * u * size,
+            "blur": xx + yy, "blur_plus": xx - yy, "blur_cross": xy,
+            "along": -up * (np.sin(turn) * x + np.cos(turn) * y), "across": -up * (np.cos(turn) * x - np.sin(turn) * y),
+        }  # fmt: skip
 
     def sky_factor(self, theta: Priors, spaxel: NDArray[np.int64]) -> FloatArray:
         """Return the sky in lenslets over that in the middle."""
@@ -119,6 +142,10 @@ class Stage:
     def with_body(self, *, galaxy: bool) -> Stage:
         """Return the stage with one more body."""
         return replace(self, galaxies=(*self.galaxies, galaxy))
+
+
+def _colour(wave: FloatArray) -> FloatArray:
+    return np.asarray(np.log(wave / REFERENCE))
 
 
 def stage_of(spectra: SpaxelSpectra, air: Air) -> Stage:
