@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import nightpipe
 from nightpipe.api.ifuruns import CLASS, CUBE, LIGHT, IfuRuns, ifu_runs
@@ -75,7 +76,7 @@ def legacy_cards(runs: IfuRuns) -> Header:
         "SRCPOS": "auto",
         **_of_shift(runs.first(CUBE, "shift")),
         **({} if scene is None else _of_scene(scene)),
-        **({} if grade is None else _of_grade(grade, int(spectrum.meta.get("reasons", grade.reasons)))),
+        **({} if grade is None else graded_cards(grade, spectrum.meta)),
     }
     found = runs.first(CLASS, "classifications")
     return cards | ({} if found is None else snid_keywords(found))
@@ -108,10 +109,14 @@ def _value(scene: Scene, name: str) -> float:
     return scene.value(name)[0] if name in scene.names else 1.0
 
 
-def _of_grade(grade: Grade, reasons: int) -> Header:
-    """Return the quality with the reasons of the fluxed spectrum, which know the standard's age."""
+def graded_cards(grade: Grade, meta: Mapping[str, Any]) -> Header:
+    """Return quality and reasons as the fluxed spectrum has them in its `meta`, for it knows the standard's age; a
+    person's verdict has a card of its own.
+    """
+    quality, reasons = (int(meta.get(name, getattr(grade, name))) for name in ("quality", "reasons"))
     why = replace(grade, reasons=reasons).why
-    return {"QUALITY": grade.quality, "QREASON": reasons, "QWHY": ",".join(why), "POSOK": "outside" not in why}
+    cards: Header = {"QUALITY": quality, "QREASON": reasons, "QWHY": ",".join(why), "POSOK": "outside" not in why}
+    return cards | ({"VERDICT": grade.verdict} if grade.verdict else {})
 
 
 def legacy_names(out: Path, exposure: str) -> list[Path]:

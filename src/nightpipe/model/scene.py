@@ -197,12 +197,13 @@ class Grade:
 
     0: nothing found; 1: a person placed the target or accepted it; 2: usable with doubts; 3: the target lies outside
     the field; 4: more than a fifth of the bins are negative; 5: astrometry failed. `measured` names each criterion's
-    value.
+    value; `verdict` is what a person says of it, in words, and moves nothing.
     """
 
     quality: int
     reasons: int
     measured: dict[str, float]
+    verdict: str = ""
     caveats: tuple[Caveat, ...] = ()
 
     @property

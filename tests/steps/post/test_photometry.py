@@ -85,5 +85,8 @@ def test_a_grade_knows_that_the_standard_is_of_another_night(hours, source, old)
     spectrum = spectrum.but(meta=spectrum.meta | {"quality": 0, "reasons": int(Reason.FAINT)})
     told = StateFluxError().run(spectrum, replace(response(hours), source=source))
     assert told.meta["reasons"] == int(Reason.FAINT) | (int(Reason.OLD_STANDARD) if old else 0)
+    assert told.meta["quality"] == (2 if old else 0)
+    spoilt = spectrum.but(meta=spectrum.meta | {"quality": 4})
+    assert StateFluxError().run(spoilt, None).meta["quality"] == 4
     assert StateFluxError().run(spectrum, None).meta["reasons"] & int(Reason.OLD_STANDARD)
     assert "reasons" not in StateFluxError().run(field.spectrum(), None).meta

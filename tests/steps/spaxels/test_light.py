@@ -154,6 +154,8 @@ def test_grades_follow_what_was_measured(lone):
     lost = graded(bright, caveats=(Caveat("place.brightest", ""),))
     assert lost.quality == 5
     assert Reason(lost.reasons) == Reason.NO_ASTROMETRY
+    said = GradeSpectrum(verdict="no object visible").run(scene, spectrum, spectra)
+    assert (said.quality, said.verdict) == (0, "no object visible")
     pointed = replace(scene.place, how="header")
     assert (graded(pointed).quality, graded(pointed).why) == (2, ("pointing",))
     assert graded(pointed, snr=1.0).quality == 5

@@ -30,7 +30,7 @@ class StateFluxError(Step):
     without a standard of its own night gets the reason `OLD_STANDARD`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     level_drift: float = parameter(0.03, "change of the level in an hour: clouds, seeing, focus", ge=0.0, le=1.0)
     colour_drift: float = parameter(0.006, "change of the colour in an hour", ge=0.0, le=1.0)
@@ -62,11 +62,15 @@ class StateFluxError(Step):
 
 
 def _aged(spectrum: Spectrum, *, old: bool) -> Spectrum:
-    """Return a graded spectrum with the bit that says whether its standard is of another night, or missing."""
+    """Return a graded spectrum with the bit that says whether its standard is of another night, or missing.
+
+    That is a doubt: a quality of 0 becomes 2.
+    """
     if "reasons" not in spectrum.meta:
         return spectrum
     reasons = int(spectrum.meta["reasons"]) & ~int(Reason.OLD_STANDARD) | (int(Reason.OLD_STANDARD) if old else 0)
-    return spectrum.but(meta=spectrum.meta | {"reasons": reasons})
+    quality = spectrum.meta.get("quality", 0)
+    return spectrum.but(meta=spectrum.meta | {"reasons": reasons, "quality": 2 if old and not quality else quality})
 
 
 class MatchPhotometry(Step):

@@ -49,13 +49,14 @@ class GradeSpectrum(Step):
     away: float = parameter(4.0, "distance from the astrometry's place in its errors", unit="sigma", gt=1)
     edge: float = parameter(0.8, "share of the light in the field below which the target is at the edge", gt=0, le=1)
     negative: float = parameter(0.2, "share of negative bins that spoils a spectrum", gt=0, le=1)
+    verdict: str = parameter("", "what a person says of it: no object visible, bogus target ...; a card of its own")
     contamination: float = parameter(0.5, "share of others' light within the target's FWHM that is told", gt=0)
 
     def run(self, scene: Scene, spectrum: Spectrum, spectra: SpaxelSpectra, shift: SpaxelShift | None = None) -> Grade:
         """Return the quality of the scene's spectrum; `shift` is the exposure's flexure, where it is known."""
         measured = self._measured(scene, spectrum, spectra)
         reasons = self._reasons(measured, scene, spectra, shift)
-        return Grade(self._quality(reasons), int(reasons), measured)
+        return Grade(self._quality(reasons), int(reasons), measured, self.verdict)
 
     def _measured(self, scene: Scene, spectrum: Spectrum, spectra: SpaxelSpectra) -> dict[str, float]:
         good = spectrum.good & (spectrum.wave > 4000) & (spectrum.wave < 9000)

@@ -97,8 +97,8 @@ class LocateTarget(Step):
         if second > self.rival:
             text = f"the brightest of several sources was taken (the next has {second:.0%} of its significance)"
             return "brightest", (Caveat("place.brightest", text),)
-        text = f"guider not solved: the only source near where the telescope pointed was taken, {away:.1f} arcsec off"
-        return "header", (Caveat("place.pointing", text),)
+        text = f"the only source near where the telescope pointed was taken, {away:.1f} arcsec off"
+        return place.how, (Caveat("place.pointing", f"the place is known to {place.error:.1f} arcsec: {text}"),)
 
     def _white(self, pixels: Pixels) -> tuple[FloatArray, FloatArray]:
         """Return white light without sky, and its error, lenslet by lenslet."""
