@@ -1,9 +1,10 @@
 """Correlate the training spectra, degraded copies of them, and made ones with the bank; keep what was found.
 
-usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [most]
+usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [POPULATIONS [most]]
 
 TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object. The
-jobs come in random order, so the first `most` of them are a fair sample.
+jobs come in random order, so the first `most` of them are a fair sample. Files that are there are kept. POPULATIONS is
+a folder of stellar populations in FITS (`ppxf/miles_models` of pPXF 8.2.6), for galaxies and hosts.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ MADE |= {"AGN": (99, 40), "Star": (99, 8), "other": (99, 6), "Ia-pec": (4, 1), "
 MADE |= {"Ic-BL": (3, 1), "IIn": (99, 2), "Galaxy": (99, 55), "Ia": (2, 1), "II": (6, 1), "Ib": (5, 1), "Ic": (5, 1)}
 MADE |= {"IIb": (6, 1)}
 """Of each object of the bank so many spectra at most, and so many copies of each."""
+MORE = {"Ib": (4, 1), "Ic": (5, 1), "Ic-BL": (5, 1), "IIb": (5, 1), "Ia-pec": (3, 1), "Ia-91T": (2, 1)}
+MORE |= {"Ia-91bg": (2, 1), "SLSN-I": (3, 1), "Ibn": (5, 2), "TDE": (6, 2), "SLSN-II": (3, 6), "LBV": (4, 4)}
+MORE |= {"II": (3, 1), "IIn": (3, 1), "Galaxy": (1, 20), "Ia": (1, 1), "AGN": (1, 8)}
+"""The like, further out and in galaxies of stellar populations."""
+DEGRADED = 10_500
+"""So many jobs come before those of `MORE`: all others but most degraded copies."""
 STARS = 5
 BATCH = 250
 PHASES = np.array([-4.0, 8.0, 25.0, 60.0])
@@ -66,9 +73,16 @@ def jobs(scene: Scene) -> list[tuple[str, int, int]]:
         most, copies = MADE[str(scene.kinds[first])]
         rows = rng.permutation(np.arange(first, last))[:most]
         found += [("bank", int(row), copy) for row in rows for copy in range(copies)]
+    more = []
+    for first, last in pairwise(bounds):
+        most, copies = MORE.get(str(scene.kinds[first]), (0, 0))
+        rows = np.random.default_rng([first, 4]).permutation(np.arange(first, last))[:most]
+        more += [("more", int(row), copy) for row in rows for copy in range(copies)]
+    more = [more[k] for k in np.random.default_rng(6).permutation(len(more))]
     found += [("star", number, copy) for number in range(len(scene.stars)) for copy in range(STARS)]
     first = [found[k] for k in rng.permutation(len(found)) if found[k][0] != "degraded"]
-    return first + [found[k] for k in rng.permutation(len(found)) if found[k][0] == "degraded"]
+    first += [found[k] for k in rng.permutation(len(found)) if found[k][0] == "degraded"]
+    return first[:DEGRADED] + more + first[DEGRADED:]
 
 
 def phased(bank: Any) -> tuple[Any, Any]:
@@ -80,11 +94,20 @@ def phased(bank: Any) -> tuple[Any, Any]:
     return order, np.flatnonzero(np.diff(code[order], prepend=-1))
 
 
+def _file(out: Path, count: int) -> Path:
+    return out / f"features_{count // BATCH:03d}.npz"
+
+
+def _done(out: Path, count: int) -> bool:
+    """Return whether an earlier run kept this job; the last file of a run may be short, so it must be removed."""
+    return _file(out, count).is_file()
+
+
 def main() -> None:
     folder, bank_file, out = (Path(word) for word in sys.argv[1:4])
     out.mkdir(parents=True, exist_ok=True)
     bank = read_bank(bank_file)
-    scene = Scene(folder, bank)
+    scene = Scene(folder, bank, Path(sys.argv[4]) if len(sys.argv) > 4 else None)
     order, groups = phased(bank)
     transforms = prepare(np.asarray(bank.flat, np.float32)[order], bank.spans[order])
     kinds = np.array([KINDS.index(scene.kinds[row]) for row in bank.starts])
@@ -92,13 +115,15 @@ def main() -> None:
     group_names = np.array([plain(bank.objects[row]) for row in order[groups]])
     np.savez(out / "groups.npz", row=order[groups], name=group_names)
     todo = jobs(scene)
-    todo = todo[: int(sys.argv[4]) if len(sys.argv) > 4 else None]
+    todo = todo[: int(sys.argv[5]) if len(sys.argv) > 5 else None]
     print(len(todo), "spectra,", len(groups), "groups", flush=True)
     start, kept = time.process_time(), []
     for count, (what, number, copy) in enumerate(todo):
+        if _done(out, count):
+            continue
         scene.rng = np.random.default_rng([number, copy, len(what), 3])
-        if what == "bank":
-            flux, good, z, own = scene.template(number)
+        if what in ("bank", "more"):
+            flux, good, z, own = scene.template(number, what == "more")
             kind = str(scene.kinds[number])
         elif what == "star":
             flux, good, z, own = scene.star(number)
@@ -136,7 +161,7 @@ def main() -> None:
             print(count + 1, round(time.process_time() - start), "s", flush=True)
             columns = list(zip(*kept, strict=True))
             np.savez(
-                out / f"features_{count // BATCH:03d}.npz",
+                _file(out, count),
                 what=columns[0],
                 number=columns[1],
                 name=columns[2],

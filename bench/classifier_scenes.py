@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from nightpipe.io.standards import standards
 from nightpipe.maths.air import to_air
-from nightpipe.maths.logflux import BINS, STEP, LogSpectrum, flatten, grid_wave, scatter
+from nightpipe.maths.logflux import BINS, FIRST, STEP, LogSpectrum, flatten, grid_wave, scatter
 from nightpipe.model.templates import Bank
 
 FloatArray = NDArray[np.float64]
@@ -29,6 +30,13 @@ LINES |= {"ha": 6562.8, "n6583": 6583.6, "s6716": 6716.4, "s6731": 6730.8}
 HOT = {"TDE": (12e3, 40e3), "SLSN-I": (7e3, 18e3), "SLSN-II": (6e3, 15e3), "Ibn": (6e3, 15e3), "IIn": (5e3, 13e3)}
 HOT |= {"LBV": (5e3, 12e3), "AGN": (9e3, 40e3), "Star": (2600, 5e3), "other": (4e3, 25e3)}
 SPANS = {"TDE": (0.01, 0.25), "SLSN-I": (0.05, 0.6), "SLSN-II": (0.03, 0.4), "Galaxy": (0.0, 0.3), "AGN": (0.0, 0.9)}
+REST = "2005al 2005ku 2006bd 2006bh 2006dd 2006is 2006lu 2006mr 2007ai 2007as 2008bc 2008bq 2008gl 2008gp 2009aa 2009ab"
+REST_FRAME = frozenset((REST + " 2009ag 2009d 2009f 2009y 2004dt 1993w").split())
+"""Published in the rest frame, and so in the training set, which gives them redshifts all the same. In those of the
+Carnegie Supernova Project (Folatelli et al. 2013, ApJ 773, 53) the red end of WFCCD's range, 9235 Angstrom in all
+others, lies at 9235 / (1 + z); in those of SN 2004dt and SN 1993W the telluric bands do."""
+POPULATIONS = (3300.0, 9990.0)
+"""Range of stellar populations that is used [Angstrom]."""
 SPANS |= {"LBV": (0.001, 0.02), "Star": (-0.001, 0.001)}
 
 
@@ -47,10 +55,26 @@ def smoothed(values: FloatArray, sigma: float) -> FloatArray:
     return np.convolve(np.pad(values, reach, "edge"), kernel / kernel.sum(), "valid")
 
 
+def populations_of(folder: Path | None) -> FloatArray:
+    """Return the light of single stellar populations (n, 1024) on the grid, from FITS files of the MILES models.
+
+    They are those of Vazdekis et al. (2012, MNRAS 424, 157), as pPXF 8.2.6 holds them (`ppxf/miles_models`), in air.
+    """
+    files = sorted(folder.glob("*.fits")) if folder else []
+    found, edges = [], FIRST * np.exp(STEP * np.arange(BINS + 1))
+    for file in files:
+        with fits.open(file) as unit:
+            flux, header = np.asarray(unit[0].data, dtype=np.float64), unit[0].header
+        wave = header["CRVAL1"] + header["CDELT1"] * np.arange(len(flux))
+        total = np.interp(edges, wave, np.cumsum(flux))
+        found.append(np.diff(total) / np.diff(edges))
+    return np.array([one / np.median(one) for one in found]).reshape(-1, BINS)
+
+
 class Scene:
     """Makes spectra of known kind out of training spectra, templates and standard stars."""
 
-    def __init__(self, folder: Path, bank: Bank) -> None:
+    def __init__(self, folder: Path, bank: Bank, populations: Path | None = None) -> None:
         data = np.load(folder / "spectra.npz")
         flux = data["flux"].astype(np.float32).reshape(-1, BINS, 2)
         self.good = np.isfinite(flux).all(axis=2)
@@ -64,6 +88,7 @@ class Scene:
         enough = self.good.sum(axis=1) > 350
         self.donors = np.flatnonzero(enough & np.array([row["type"] in BROAD for row in self.meta]))
         self.stars = [star for star in standards() if star.wave[0] < 3800 and star.wave[-1] > 8500]
+        self.populations = populations_of(populations)
         self.rng = np.random.default_rng(0)
 
     def measured(self, flux: FloatArray, good: BoolArray) -> LogSpectrum:
@@ -152,6 +177,18 @@ class Scene:
             total = total * (1.0 + self.lines())
         return total, good, tuple(plain(self.bank.objects[row]) for row in chosen)
 
+    def population(self) -> tuple[FloatArray, BoolArray]:
+        """Return a galaxy of an old and one or two other populations, of smoothed lines, at times with emission."""
+        rng = self.rng
+        chosen = rng.choice(len(self.populations), size=int(rng.integers(2, 4)))
+        total = rng.dirichlet(np.ones(len(chosen))) @ self.populations[chosen]
+        total = smoothed(total, rng.uniform(0.3, 1.3))
+        if rng.random() < 0.5:
+            total = total * 10.0 ** (-0.4 * rng.exponential(0.4) * (self.wave / 5500.0) ** -1.3)
+        if rng.random() < 0.7:
+            total = total * (1.0 + self.lines())
+        return total, (self.wave > POPULATIONS[0]) & (self.wave < POPULATIONS[1])
+
     def shifted(self, flux: FloatArray, good: BoolArray, z: float) -> FloatArray:
         index = np.arange(BINS) - np.log1p(z) / STEP
         return np.interp(index, np.flatnonzero(good), flux[good], left=np.nan, right=np.nan)
@@ -167,28 +204,34 @@ class Scene:
         known = np.flatnonzero(np.isfinite(level))
         return 10.0 ** np.interp(np.arange(BINS), known, level[known])
 
-    def template(self, row: int) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
-        """Return a template with a plausible continuum, host, dust and redshift."""
+    def template(self, row: int, more: bool = False) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
+        """Return a template with a plausible continuum, host, dust and redshift; `more`: galaxies of populations."""
         rng, kind = self.rng, str(self.kinds[row])
         if kind == "Galaxy":
-            return self.galaxy()
+            return self.galaxy(more)
         first, last = self.bank.spans[row]
         trim = (last - first) // 25
         good = (np.arange(BINS) >= first + trim) & (np.arange(BINS) < last - trim)
-        z = rng.uniform(*SPANS.get(kind, (0.003, 0.12)))
+        z = rng.uniform(*SPANS.get(kind, (0.003, 0.2 if more else 0.12)))
         flux = (1.0 + self.bank.flat[row].astype(float)) * self.continuum(kind)
         if rng.random() < 0.4:
             flux = flux * 10.0 ** (-0.4 * rng.exponential(0.4) * (self.wave / 5500.0) ** -1.3)
         flux = flux / np.median(flux[good])
         if kind not in ("Star", "AGN") and rng.random() < 0.5:
-            host, _, _ = self.host()
+            host, there = self.population() if more and len(self.populations) else self.host()[:2]
             share = rng.uniform(0, 0.7)
-            flux = (1 - share) * flux + share * host / np.median(host[good])
+            if not more or (good & there).sum() > 250:
+                good = good & there if more else good
+                flux = (1 - share) * flux + share * host / np.median(host[good])
         flux = self.tilt(self.shifted(flux, good, z))
         return (*self.as_if_real(np.nan_to_num(flux), np.isfinite(flux)), z, (plain(self.bank.objects[row]),))
 
-    def galaxy(self) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
-        flux, good, names = self.host()
+    def galaxy(self, more: bool = False) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
+        if more and len(self.populations):
+            flux, good = self.population()
+            names: tuple[str, ...] = (f"population{int(self.rng.integers(40))}",)
+        else:
+            flux, good, names = self.host()
         z = self.rng.uniform(*SPANS["Galaxy"])
         seen = self.tilt(self.shifted(flux, good, z))
         return (*self.as_if_real(np.nan_to_num(seen), np.isfinite(seen)), z, names)

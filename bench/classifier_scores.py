@@ -54,7 +54,7 @@ def answers(data: dict[str, Any], use: Any, temperature: float) -> Answers:
         columns = data["column"][n][valid]
         chance = joint(data["odds"][n][valid], temperature)
         found = centres(data["peaks"][n][valid], columns, chance)
-        chance = plausible(found, chance)
+        chance = plausible(found, chance, KINDS)
         types.append(np.bincount(PLACE, chance.sum(axis=0), len(TYPES)))
         known.append(np.bincount(PLACE, joint(data["odds_known"][n][None], temperature)[0], len(TYPES)))
         best = agreed(found, chance, error_types(types[-1]))[0]
@@ -122,7 +122,7 @@ def tell(data: dict[str, Any]) -> tuple[float, Any, Any]:
     )
     print("curve", np.round(curve[1], 3).tolist(), "terms", np.round(terms, 2).tolist())
     report(data, found._replace(types=mapped), use, "published spectra")
-    for what in ("degraded", "bank", "star"):
+    for what in ("degraded", "bank", "more", "star"):
         rows = np.flatnonzero((data["what"] == what) & data["done"])
         if len(rows):
             seen = answers(data, rows, temperature)

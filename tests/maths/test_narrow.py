@@ -76,9 +76,19 @@ def test_blueshifts_are_unlikely():
     columns = np.array([0, 40])
     chance = np.full((2, 2), 0.25)
     found = centres(np.zeros((2, 2, 9), np.float32), columns, chance)
-    less = plausible(found, chance)
+    less = plausible(found, chance, ("Ia", "II"))
     assert less.sum() == pytest.approx(1.0)
     assert less[0].sum() < 0.06
+
+
+def test_stars_stay_here_and_the_brightest_supernovae_far_away():
+    kinds = ("Ia", "Star", "SLSN-I")
+    columns = np.array([column_of(0.0), column_of(0.1)], dtype=np.int64)
+    found = centres(np.zeros((2, 3, 9), np.float32), columns, np.full((2, 3), 1 / 6))
+    near, far = plausible(found, np.full((2, 3), 1 / 6), kinds)
+    assert near[0] == pytest.approx(far[0]) == pytest.approx(near[1]) == pytest.approx(far[2])
+    assert far[1] < 0.03 * near[1]
+    assert near[2] < 0.03 * far[2]
 
 
 def test_calibration_keeps_the_order_of_the_others():

@@ -21,6 +21,9 @@ WINDOW = 0.013
 """Centres nearer than this in ln(1 + z) are one answer: the tolerance within which a redshift is called right."""
 BLUE = 0.05
 """How much less likely than the rest the network's answers are below z = -0.002; there are few such galaxies."""
+STILL, NEAREST, NEVER = 0.013, 0.015, 0.02
+"""A star's shift [ln(1 + z)] with what a peak may be off, the nearest superluminous supernova, how likely an exception
+is."""
 TERMS = 9
 """Numbers of the model of errors, see `Mode`."""
 
@@ -60,9 +63,17 @@ def centres(peaks: F32, columns: I64, chance: FloatArray) -> Centres:
     return Centres(place, width, total.max(axis=1))
 
 
-def plausible(found: Centres, chance: FloatArray) -> FloatArray:
-    """Return the probabilities (candidates, kinds) with those of blueshifts lessened; they sum to one."""
-    less = chance * np.where(found.place < np.log1p(-0.002), BLUE, 1.0)[:, None]
+def plausible(found: Centres, chance: FloatArray, kinds: tuple[str, ...]) -> FloatArray:
+    """Return the probabilities (candidates, kinds) less where nature has few such; they sum to one.
+
+    There are few blueshifts beyond 600 km/s, no stars beyond what a peak may be off, and no superluminous supernovae so
+    near that they would be among the brightest of all (the nearest of type I, SN 2018bsz, is at 0.0267).
+    """
+    place = found.place[:, None]
+    names = np.array(kinds)
+    less = chance * np.where(place < np.log1p(-0.002), BLUE, 1.0)
+    less = less * np.where((np.abs(place) > STILL) & (names == "Star"), NEVER, 1.0)
+    less = less * np.where((place < NEAREST) & (names == "SLSN-I"), NEVER, 1.0)
     return np.asarray(less / max(float(less.sum()), 1e-300))
 
 

@@ -17,14 +17,15 @@ from nightpipe.io.anyspectrum import made
 from nightpipe.io.banks import write_bank
 from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output, text_keywords
 from nightpipe.io.text import write_keys
-from nightpipe.maths.logflux import BINS
-from nightpipe.maths.narrow import COUNT
+from nightpipe.maths.logflux import BINS, Flat
+from nightpipe.maths.matching import column_of
+from nightpipe.maths.narrow import COUNT, narrow_lines
 from nightpipe.maths.profiles import PARTS
 from nightpipe.maths.redshifts import TERMS
 from nightpipe.model.classification import Classification, TemplateMatch
 from nightpipe.model.templates import TYPES
 from nightpipe.steps.post.classify import Classify
-from nightpipe.steps.post.evidence import ready
+from nightpipe.steps.post.evidence import proposed, ready
 from nightpipe.steps.post.snid import snid_table
 
 BANK = ready(small_bank(level=True))
@@ -58,6 +59,17 @@ def test_flux_fits_where_the_bank_has_fluxes(found):
     without = Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), ready(small_bank()), ranker())
     assert without.fits == ()
     assert without.types == pytest.approx(found.types, abs=0.02)
+
+
+def test_zero_is_always_among_the_redshifts():
+    """Stars look like many things at many redshifts; and a spectrum that matches nothing still has a candidate."""
+    for far in (0.0, 0.3):
+        profile = np.zeros((20, 2, 261), np.float32)
+        peak = column_of(far)
+        profile[0, :, peak] = 50.0 * (far > 0)
+        flat = Flat(np.zeros(BINS), np.ones(BINS), np.ones(BINS, bool), np.zeros(BINS))
+        columns = proposed(profile, narrow_lines(flat)).tolist()
+        assert columns == ([peak] if far else []) + [column_of(0.0)]
 
 
 def test_fluxes_are_fitted_to_what_approaches_us():

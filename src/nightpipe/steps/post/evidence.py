@@ -88,13 +88,20 @@ def weighed(
 
 
 def candidates(evidence: Evidence, redshift: float | None, most: int = 12) -> I64:
-    """Return the columns of the likely redshifts, by templates and by narrow emission, or that of the given one."""
+    """Return the columns of the likely redshifts, or that of the given one."""
     columns = evidence.profile.shape[2]
     if redshift is not None:
         return np.array([min(max(column_of(redshift), 0), columns - 1)], dtype=np.int64)
-    found = likely(evidence.profile, most)
-    more = [column for column in emission_columns(evidence.lines, columns) if np.all(np.abs(found - column) >= APART)]
-    return np.array([*found, *more], dtype=np.int64)
+    return proposed(evidence.profile, evidence.lines, most)
+
+
+def proposed(profile: F32, lines: Narrow, most: int = 12) -> I64:
+    """Return the columns that templates propose, those of narrow emission, and zero: a star looks like many things."""
+    found = likely(profile, most)
+    for column in (*emission_columns(lines, profile.shape[2]), column_of(0.0)):
+        if np.all(np.abs(found[:most] - column) >= APART):
+            found = np.append(found, column)
+    return found
 
 
 def ranked(evidence: Evidence, bank: ReadyBank, columns: I64) -> F32:
