@@ -36,7 +36,8 @@ def test_what_comes_after_a_step_is_forgotten(tmp_path):
     for number, recipe in enumerate(("imageprepare", "align", "imagestack", "newsources", "extract")):
         folder = store.folder(f"{number}a")
         folder.mkdir(parents=True)
-        (folder / RECORD).write_text(json.dumps({"key": f"{number}a", "recipe": recipe}))
+        (folder / RECORD).write_text(json.dumps({"key": f"{number}a", "recipe": recipe, "node": f"{recipe}:M82"}))
+    assert forget(store, "stack", {"imagestack:M81"}) == 0  # another object's
     assert forget(store, "stack") == 2
     assert {one["recipe"] for one in store.records()} == {"imageprepare", "align", "extract"}
     assert forget(store) == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from nightpipe.base.errors import ConfigError
 from nightpipe.engine.config import near
@@ -36,10 +36,17 @@ def until(name: str) -> Callable[[Night, Node], bool]:
     return lambda _night, node: node.recipe in wanted
 
 
-def forget(store: Store, first: str = "") -> int:
-    """Take away what the store holds of a step and those after it (of everything without one); return how many runs."""
+def forget(store: Store, first: str = "", nodes: Collection[str] | None = None) -> int:
+    """Take away what the store holds of a step and those after it (of everything without one); return how many runs.
+
+    Of other `nodes` than those given, such as those of other objects, nothing is taken.
+    """
     recipes = (*CHAIN[CHAIN.index(step_of(first)) :], *AFTER) if first else ()
-    gone = [one["key"] for one in store.records() if not recipes or one["recipe"] in recipes]
+    gone = [
+        one["key"]
+        for one in store.records()
+        if (not recipes or one["recipe"] in recipes) and (nodes is None or one["node"] in nodes)
+    ]
     for key in gone:
         shutil.rmtree(store.folder(key), ignore_errors=True)
     return len(gone)

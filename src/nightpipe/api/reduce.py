@@ -134,7 +134,7 @@ def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | N
             run = ledger.begin(f"reduce {request.out.name}")
             night, plan = planned(book, raw, request, ledger.checksum)
             if request.redo is not None:
-                forget(Store(request.out), request.redo)
+                forget(Store(request.out), request.redo, {node.id for node in plan.nodes})
             ledger.decisions(decisions.read(request.out).standing)
             timing = {"plan_s": time.perf_counter() - started}
             reduction = _execute(book, night, plan, request, ledger, run, timing, progress)

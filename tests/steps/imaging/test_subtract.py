@@ -8,10 +8,13 @@ import pytest
 from builders import imagefield as field
 from builders.benches import benchmark
 from nightpipe.base.errors import NoSolutionError
+from nightpipe.io.newlist import new_list
 from nightpipe.maths.kernelfit import gaussian_basis
 from nightpipe.plots.stack import triplets
+from nightpipe.recipes.imagenew import _by_worth
 from nightpipe.steps.imaging.detect import Detect
 from nightpipe.steps.imaging.grid import Grid
+from nightpipe.steps.imaging.regions import RankSources
 from nightpipe.steps.imaging.stack import StackImages
 from nightpipe.steps.imaging.subtract import Subtract
 from nightpipe.steps.imaging.transients import DIPOLE, SHARP, FindTransients
@@ -144,3 +147,12 @@ def test_a_source_on_the_slope_of_a_bright_host_is_where_it_is():
     near = np.hypot(found.x - gx, found.y - gy).argmin()
     assert np.hypot(found.x[near] - gx[0], found.y[near] - gy[0]) < 0.5
     assert found.quality[near] == 0
+
+
+def test_a_difference_without_candidates_is_a_list_of_none():
+    stack, reference, sources, _, _ = scene(new_fwhm=4.0, ref_fwhm=3.3)
+    found = FindTransients(threshold=1e6).run(Subtract().run(stack, reference, sources))
+    assert len(found) == 0
+    assert {"significance", "score", "ra", "dec", "mag"} <= set(found.columns)
+    ranked = _by_worth(RankSources().run(found, ()))
+    assert new_list(ranked, "none").splitlines()[-1].endswith("verdict")

@@ -25,6 +25,11 @@ BROAD = 0.6
 """Less of the PSF's light than this in the centre: a smear, not a point."""
 
 
+OWN = ("x", "y", "flux", "error", "bits", "mask")
+JUDGED = ("significance", "chi2", "sharpness", "dipole", "score", "host")
+"""What is known of a candidate: what every source has, and its columns."""
+
+
 class FindTransients(Step):
     """Find sources that appeared (or faded) in a difference, and tell real ones from residues."""
 
@@ -155,10 +160,9 @@ def _opposite(difference: Difference, j: int, i: int, here: float) -> float:
 
 
 def _sources(difference: Difference, rows: list[dict[str, float]]) -> Sources:
-    names = ("x", "y", "flux", "error", "bits", "mask")
-    table = {name: np.array([row[name] for row in rows], float) for name in (rows[0] if rows else names)}
-    x, y, flux, error = (table[name] for name in names[:4])
-    columns = {name: value for name, value in table.items() if name not in names}
+    table = {name: np.array([row[name] for row in rows], float) for name in (*OWN, *JUDGED)}  # also where none is found
+    x, y, flux, error = (table[name] for name in OWN[:4])
+    columns = {name: table[name] for name in JUDGED}
     columns["ra"], columns["dec"] = difference.wcs.to_sky(x, y)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns["mag"] = difference.zp - 2.5 * np.log10(np.abs(flux))
