@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from nightpipe.maths.narrow import COUNT, narrow_lines
 from nightpipe.maths.profiles import PARTS
 from nightpipe.maths.redshifts import TERMS
 from nightpipe.model.classification import Classification, TemplateMatch
-from nightpipe.model.templates import TYPES
+from nightpipe.model.templates import TYPES, joined
 from nightpipe.steps.post.classify import Classify
 from nightpipe.steps.post.evidence import proposed, ready
 from nightpipe.steps.post.snid import snid_table
@@ -59,6 +60,22 @@ def test_flux_fits_where_the_bank_has_fluxes(found):
     without = Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), ready(small_bank()), ranker())
     assert without.fits == ()
     assert without.types == pytest.approx(found.types, abs=0.02)
+
+
+def test_a_bank_of_ones_own_leaves_the_probabilities_as_they_were_calibrated():
+    published = replace(small_bank(), sources=("SNID-SAGE 0.9.0",) * 12)
+    own = replace(small_bank(level=True), objects=tuple(f"own{n}" for n in range(12)))
+    spectrum = made("x", *seen("Ia", 0.05), {})
+    alone, beside = (
+        Classify(z_max=0.5).run(spectrum, ready(joined(banks)), ranker()) for banks in ((published,), (published, own))
+    )
+    assert beside.types == pytest.approx(alone.types)
+    assert beside.modes[0].z == pytest.approx(alone.modes[0].z)
+    assert any(match.object.startswith("own") for match in beside.matches)
+    assert beside.fits
+    assert not alone.fits
+    assert not {"classify.bank"} & {caveat.code for caveat in (*alone.caveats, *beside.caveats)}
+    assert "classify.bank" in {caveat.code for caveat in classified("Ia").caveats}
 
 
 def test_zero_is_always_among_the_redshifts():

@@ -38,7 +38,7 @@ class Classify(Step):
     Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -142,7 +142,7 @@ class Classify(Step):
             flux=spectrum.flux[spectrum.good],
             level=evidence.flat.level,
             bank=f"{len(bank.bank)} templates of {len(bank.starts)} objects",
-            caveats=(*spectrum.caveats, *caveats),
+            caveats=(*spectrum.caveats, *caveats, *_of_bank(bank)),
             object=spectrum.object,
         )
 
@@ -170,6 +170,14 @@ class Classify(Step):
         if probability < self.sure:
             return "unclear", (Caveat("classify.unclear", f"the likeliest type, {type_}, has P = {probability:.2f}"),)
         return ("not a supernova" if type_ == "notSN" else type_), ()
+
+
+def _of_bank(bank: ReadyBank) -> tuple[Caveat, ...]:
+    """Return the caveat of a bank that the probabilities were not calibrated with, where it is alone."""
+    if bank.calibrated:
+        return ()
+    text = "the probabilities were calibrated with the templates of `nightpipe data get templates`, which are not here"
+    return (Caveat("classify.bank", text),)
 
 
 def by_type(chance: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,9 @@ from nightpipe.model.classification import Observed
 from nightpipe.model.templates import KINDS, Bank
 
 FloatArray = NDArray[np.float64]
+CALIBRATED = "SNID-SAGE"
+"""How the source of the bank begins that the probabilities were calibrated with; other banks' templates are matched,
+laid over the spectrum and fitted in flux beside it, but a bank that is twice as large would be twice as sure."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class ReadyBank:
     """A bank with its transforms, made once for many spectra.
 
     `starts`, `kinds` (objects,) are the first row and the kind of each object, `parts` the groups of like phase.
+    `counted` (templates,) are those that the probabilities rest on: of the bank that these were calibrated with, where
+    it is there; all, where it is not.
     """
 
     bank: Bank
@@ -31,6 +36,12 @@ class ReadyBank:
     starts: I64
     kinds: I64
     parts: Parts
+    counted: NDArray[np.bool_]
+
+    @property
+    def calibrated(self) -> bool:
+        """Return whether the bank is there that the probabilities were calibrated with."""
+        return any(source.startswith(CALIBRATED) for source in self.bank.sources)
 
     def rows_of(self, kind: int) -> NDArray[np.intp]:
         """Return the rows of a kind."""
@@ -47,11 +58,24 @@ def ready(bank: Bank, without: tuple[str, ...] = ()) -> ReadyBank:
     starts = bank.starts
     names = bank.kinds
     kinds = np.array([KINDS.index(names[row]) for row in starts], dtype=np.int64)
-    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, parts_of(starts, kinds, bank.phases))
+    counted = np.array([source.startswith(CALIBRATED) for source in bank.sources])
+    counted = counted if counted.any() else ~counted
+    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, _parts(bank, starts, kinds, counted), counted)
+
+
+def _parts(bank: Bank, starts: I64, kinds: I64, counted: NDArray[np.bool_]) -> Parts:
+    """Return the groups of the rows that are counted."""
+    rows = np.flatnonzero(counted)
+    own = counted[starts]
+    found = parts_of(np.searchsorted(rows, starts[own]).astype(np.int64), kinds[own], bank.phases[rows])
+    return replace(found, order=rows[found.order])
 
 
 class Evidence(NamedTuple):
-    """The spectrum on the grid, flattened; evidence (templates, lags) and by kind (kinds, 2, lags); narrow lines."""
+    """The spectrum on the grid, flattened; evidence (templates, lags) and by kind (kinds, 2, lags); narrow lines.
+
+    Templates that the probabilities do not rest on are in `rows` only.
+    """
 
     spectrum: LogSpectrum
     flat: Flat
@@ -83,7 +107,8 @@ def weighed(
     rows = correlate_all(flat, bank.transforms, highest, cut_of(resolution) if resolution > 0 else BINS)
     if prior is not None:
         rows = np.maximum(rows + prior.astype(np.float32)[:, None], np.float32(0.0))
-    profile = profiles(by_group(rows, bank.starts), bank.kinds, len(KINDS))
+    own = bank.counted[bank.starts]
+    profile = profiles(by_group(rows, bank.starts)[own], bank.kinds[own], len(KINDS))
     return Evidence(log, flat, rows, profile, narrow_lines(flat))
 
 
