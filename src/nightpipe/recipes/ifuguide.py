@@ -165,8 +165,8 @@ def _solved(run: Run, quadrants: tuple[Quadrant, ...]) -> tuple[Quadrant, Astrom
             return quadrant, _solution(run, quadrant)
         except (DataError, ReferenceMissingError) as error:
             told.append(error.found or error.wanted)
-    why = "; ".join(dict.fromkeys(told)) or "no images with a pointing"
-    run.caveat("guide.frame", f"the stack of the guider was not solved: {why}")
+    why = told[0] if told else "no images with a pointing"  # the deepest stack's: the others failed likewise
+    run.caveat("guide.frame", f"none of the guider's {len(quadrants)} stacks was solved: {why}")
     return quadrants[0] if quadrants else cast(Quadrant, None), None
 
 

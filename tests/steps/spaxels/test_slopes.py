@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from builders.spaxelscene import spectra_of
+from nightpipe.kernels.chorus import right_side
 from nightpipe.model.scene import Body, Placed
 from nightpipe.steps.spaxels.chromatic import Elements, Likelihood
+from nightpipe.steps.spaxels.forced import at_places, force, gains_of, modes_of, solved
+from nightpipe.steps.spaxels.pixels import pixels_of, scale_of
 from nightpipe.steps.spaxels.scene import FitScene
 from nightpipe.steps.spaxels.stage import priors_of, stage_of
 
@@ -41,3 +44,26 @@ def test_every_parameter_moves_the_gains_as_differences_say(like):
         for before, after, seen in zip(gains, exact, found, strict=True):
             change = np.abs(after - before).max()
             assert np.abs(seen - after).max() <= 0.01 * change + 1e-9, name
+
+
+def test_modes_are_what_a_move_along_an_eigenvector_does_to_the_spectrum(like):
+    spectra, _ = spectra_of(3, magnitude=16.0, target="star", hour=35.0)
+    stage = like.stage
+    theta = replace(like.priors, value=like.priors.value + 0.1 * like.priors.error)
+    pixels = pixels_of(spectra, scale_of(spectra, 5500.0, 7000.0), np.zeros(len(spectra), dtype=bool))
+    use = np.ones(len(pixels), dtype=bool)
+    forced = force(pixels, gains_of(stage, theta, pixels), use)
+    rng = np.random.default_rng(5)
+    mix = rng.normal(0.0, 0.003, (theta.value.size, theta.value.size)) * like.priors.error[:, None]
+    covariance = mix @ mix.T
+    out = at_places(forced, 0)
+    found = modes_of(forced, stage, theta, covariance, pixels, use, out)
+    size, vector = np.linalg.eigh(covariance)
+    gain = forced.score.gain
+    unit = forced.parts / np.where(gain != 0, gain, 1.0)
+    for k in np.argsort(size)[-4:]:
+        moved = replace(theta, value=theta.value + np.sqrt(size[k]) * vector[:, k])
+        change = ((gains_of(stage, moved, pixels) - gain) * unit).sum(axis=0)
+        expected = out @ solved(forced.factor, right_side(forced.score, -change, 1.0 / pixels.var)[:, None])[:, 0]
+        away = min(np.abs(found[k] - expected).max(), np.abs(found[k] + expected).max())
+        assert away < 0.1 * np.abs(expected).max()

@@ -73,7 +73,7 @@ class Likelihood:
     def gains(self, theta: Priors, known: list[FloatArray] | None = None, name: str = "") -> list[FloatArray]:
         """Return what target, sky and others give each element (b, n); only those that parameter `name` moves anew."""
         return [
-            known[number] if known is not None and not self._moves(name, number) else self._gain(theta, number)
+            known[number] if known is not None and not self.stage.moves(name, number) else self._gain(theta, number)
             for number in range(len(self.elements.light))
         ]
 
@@ -104,7 +104,7 @@ class Likelihood:
         """Return the gains with `name` moved by `step`, as it is in `theta`: along slopes where they are known."""
         found = list(gains)
         for number, slope in enumerate(slopes):
-            if self._moves(name, number):
+            if self.stage.moves(name, number):
                 found[number] = gains[number] + step * slope[name] if name in slope else self._gain(theta, number)
         return found
 
@@ -117,20 +117,6 @@ class Likelihood:
         factors = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
         residual = self.root * self.elements.data - np.einsum("bnc,bc->bn", design, factors)
         return factors, residual
-
-    def _moves(self, name: str, number: int) -> bool:
-        """Tell whether a parameter moves what a spectrum gives; of a galaxy the finer shape of seeing moves nothing.
-
-        (The derivative alone leaves that out.)
-        """
-        if name.startswith("sky_"):
-            return number == 1
-        if number == 1:
-            return False
-        body = max(number - 1, 0)
-        if name[-1].isdigit():
-            return int(name[-1]) == body
-        return not (body and self.stage.galaxies[body - 1]) or name in ("ln_fwhm", "along", "across")
 
     def residuals(self, theta: Priors, gains: list[FloatArray]) -> FloatArray:
         """Return residuals of elements and priors in one row."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,14 @@ class Forced:
 
 def gains_of(stage: Stage, theta: Priors, pixels: Pixels) -> FloatArray:
     """Return the weight (c, m) with which pixels see target, sky and others: share of light times Angstrom."""
-    rows = [stage.shares(theta, 0, pixels.spaxel, pixels.wave), stage.sky_factor(theta, pixels.spaxel)]
-    rows += [stage.shares(theta, k + 1, pixels.spaxel, pixels.wave) for k in range(len(stage.galaxies))]
-    return np.array(rows) * pixels.step
+    return np.array([gain_of(stage, theta, pixels, number) for number in range(len(stage.galaxies) + 2)])
+
+
+def gain_of(stage: Stage, theta: Priors, pixels: Pixels, number: int) -> FloatArray:
+    """Return the weight (m,) with which pixels see one of them: 0 the target, 1 the sky, then the others."""
+    if number == 1:
+        return np.asarray(stage.sky_factor(theta, pixels.spaxel) * pixels.step)
+    return np.asarray(stage.shares(theta, max(number - 1, 0), pixels.spaxel, pixels.wave) * pixels.step)
 
 
 def force(pixels: Pixels, gains: FloatArray, use: Bools) -> Forced:
@@ -86,15 +91,47 @@ def at_places(forced: Forced, number: int) -> FloatArray:
 def modes_of(
     forced: Forced, stage: Stage, theta: Priors, covariance: FloatArray, pixels: Pixels, use: Bools, out: FloatArray
 ) -> FloatArray:
-    """Return what one sigma along each eigenvector of the parameters does to the spectrum that `out` reads (p, k)."""
-    from dataclasses import replace
+    """Return what one sigma along each eigenvector of the parameters does to the spectrum that `out` reads (p, k).
 
-    size, vector = np.linalg.eigh(covariance)
+    To first order: the light of points along its slopes, other parameters by a difference over a tenth of their error.
+    """
     weight = np.where(use, 1.0 / pixels.var, 0.0)
-    unit = np.where(forced.score.gain != 0, forced.parts / np.where(forced.score.gain != 0, forced.score.gain, 1), 0.0)
+    gain = forced.score.gain
+    unit = np.where(gain != 0, forced.parts / np.where(gain != 0, gain, 1), 0.0)
+    slopes = _slopes_of(stage, theta, pixels)
     sides = []
-    for k in range(size.size):
-        moved = replace(theta, value=theta.value + np.sqrt(max(size[k], 0.0)) * vector[:, k])
-        change = ((gains_of(stage, moved, pixels) - forced.score.gain) * unit).sum(axis=0)
+    for k, name in enumerate(theta.names):
+        change = _change(
+            stage, theta, pixels, slopes, gain, unit, name, 0.1 * max(float(np.sqrt(covariance[k, k])), 1e-9)
+        )
         sides.append(right_side(forced.score, -change, weight))
-    return np.asarray((out @ solved(forced.factor, np.array(sides).T)).T)
+    size, vector = np.linalg.eigh(covariance)
+    moved = (out @ solved(forced.factor, np.array(sides).T)).T
+    return np.asarray((vector * np.sqrt(np.maximum(size, 0.0))).T @ moved)
+
+
+def _slopes_of(stage: Stage, theta: Priors, pixels: Pixels) -> list[dict[str, FloatArray]]:
+    """Return how target, sky and others change in each pixel (m,) with the parameters, where that has a closed form."""
+    found: list[dict[str, FloatArray]] = []
+    for number in range(len(stage.galaxies) + 2):
+        body = max(number - 1, 0)
+        point = number != 1 and not (body and stage.galaxies[body - 1])
+        found.append(stage.slopes(theta, body, pixels.spaxel, pixels.wave) if point else {})
+    return found
+
+
+def _change(
+    stage: Stage, theta: Priors, pixels: Pixels, slopes: list[dict[str, FloatArray]], gain: FloatArray,
+    unit: FloatArray, name: str, step: float,
+) -> FloatArray:  # fmt: skip
+    """Return how the counts (m,) change per unit of a parameter; `unit` (c, m) is what spectra give at gain one."""
+    total = np.zeros(len(pixels))
+    value = theta.value.copy()
+    value[theta.at(name)] += step
+    moved = replace(theta, value=value)
+    for number, slope in enumerate(slopes):
+        if name in slope:
+            total += slope[name] * pixels.step * unit[number]
+        elif stage.moves(name, number):
+            total += (gain_of(stage, moved, pixels, number) - gain[number]) / step * unit[number]
+    return total

@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 class FitScene(Step):
     """Fit position, seeing, refraction, target, sky and what else shines to all lenslets' native pixels at once."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     low: float = parameter(3700.0, "first wavelength", unit="Angstrom", ge=3300, le=6000)
     high: float = parameter(9300.0, "last wavelength", unit="Angstrom", ge=6500, le=10500)
     slices: int = parameter(18, "slices of wavelength in which the shape is fitted", ge=4, le=60)

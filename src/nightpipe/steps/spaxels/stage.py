@@ -132,6 +132,20 @@ class Stage:
             "along": -up * (np.sin(turn) * x + np.cos(turn) * y), "across": -up * (np.cos(turn) * x - np.sin(turn) * y),
         }  # fmt: skip
 
+    def moves(self, name: str, number: int) -> bool:
+        """Tell whether a parameter moves what a spectrum gives (0: the target, 1: the sky, then the others).
+
+        Of a galaxy the finer shape of seeing moves nothing: the derivative alone leaves that out.
+        """
+        if name.startswith("sky_"):
+            return number == 1
+        if number == 1:
+            return False
+        body = max(number - 1, 0)
+        if name[-1].isdigit():
+            return int(name[-1]) == body
+        return not (body and self.galaxies[body - 1]) or name in ("ln_fwhm", "along", "across")
+
     def sky_factor(self, theta: Priors, spaxel: NDArray[np.int64]) -> FloatArray:
         """Return the sky in lenslets over that in the middle."""
         slope = theta.value[theta.at("sky_east")], theta.value[theta.at("sky_north")]
