@@ -113,3 +113,21 @@ def there(frame, wcs, stack, light):
     ny, nx = light.shape
     row, column = np.clip(np.rint(sy).astype(int), 0, ny - 1), np.clip(np.rint(sx).astype(int), 0, nx - 1)
     return light[row, column].reshape(frame.shape)
+
+
+@pytest.fixture(scope="module")
+def infrared(shared_data, tmp_path_factory):
+    raw = shared_data("ratir-2013") / "raw"
+    out = tmp_path_factory.mktemp("ratir-h")
+    return reduce_with(BOOK, [raw], Request(out, cameras=("C3",), workers=1, who="test", figures=False))
+
+
+def test_two_infrared_frames_without_calibrations_show_stars_and_not_their_detector(infrared):
+    """Of 3344 and 6130 sources of the frames as they are all but some thirty were the detector's."""
+    runs = [one for one in infrared.outcomes.values() if one.node.recipe == "measure"]
+    assert len(runs) == 2
+    for one in runs:
+        metrics = {name: value for name, (value, _) in one.record["metrics"].items()}
+        print({name: metrics[name] for name in ("sources", "sources_false", "sky")})
+        assert 15 <= metrics["sources"] <= 60
+        assert metrics["sources_false"] <= 3

@@ -52,6 +52,14 @@ def background(data: Image, bad: Bools, box: int, median: int = 3) -> tuple[Imag
     return np.asarray(found.back(dtype=np.float32)), float(found.globalrms)
 
 
+def roughness(data: Image, bad: Bools, box: int) -> Image:
+    """Return the scatter of the background of `data` (ny, nx) from place to place: in meshes, sources clipped."""
+    import sep
+
+    found = sep.Background(_native(data), mask=np.ascontiguousarray(bad), bw=box, bh=box)
+    return np.asarray(found.rms(dtype=np.float32))
+
+
 def matched(fwhm: float) -> Image:
     """Return a Gaussian kernel of this full width at half maximum [pixel] whose sum is one."""
     sigma = max(fwhm, 1.2) / 2.3548

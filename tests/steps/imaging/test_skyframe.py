@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from builders import imagefield as field
+from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.maths.robust import mad_std
 from nightpipe.model.flags import Flag
 from nightpipe.steps.imaging.background import SubtractBackground
+from nightpipe.steps.imaging.detect import Detect
 from nightpipe.steps.imaging.fringe import BuildFringe, Defringe
 from nightpipe.steps.imaging.skyframe import BackgroundSky, FramesSky, RemoveSky
 
@@ -101,6 +103,40 @@ def test_too_few_frames_are_refused_and_own_background_serves():
     with pytest.raises(BadFrameError, match="shape"):
         RemoveSky().run(flat[0], replace(sky, data=sky.data[:5]))
     assert truth
+
+
+def unflattened(seed=7):
+    """Two frames without a flat: response from pixel to pixel, hot pixels that know no sky, a dark corner, no bias."""
+    rng = np.random.default_rng(seed)
+    response = pattern() * rng.normal(1, 0.06, SHAPE) * np.where(np.indices(SHAPE).sum(axis=0) < 120, 0.8, 1.0)
+    hot = np.where(rng.random(SHAPE) < 0.01, rng.exponential(2000, SHAPE), 0.0)
+    places = [field.wcs(SHAPE, dx=-20, dy=3), field.wcs(SHAPE, dx=25, dy=-15)]
+    stars = field.light(rng, 12, places[0], SHAPE, low=60, high=600, margin=40)
+    frames = []
+    for k, (where, level) in enumerate(zip(places, (3000.0, 2400.0), strict=True)):
+        light = (field.expected(SHAPE, where, stars, fwhm=3.5, exptime=100) + level) * response + hot
+        made = field.observed(rng, light, sky=0.0, name=f"u{k}")
+        guess = np.float32(0.75 * level)  # what passed for the pedestal took photons with it
+        var = (np.maximum(made.data - guess, 0) + 25).astype("f4")
+        frames.append(made.but(data=made.data - guess, var=var, caveats=(Caveat("flat.none", "no flat"),)))
+    return frames, places, stars
+
+
+def test_without_a_flat_the_pattern_of_the_detector_is_no_source():
+    frames, places, stars = unflattened()
+    for frame, sky, where in zip(frames, FramesSky(least=2).run(frames), places, strict=True):
+        clean = RemoveSky().run(frame, sky)
+        found, holes = Detect().run(clean), Detect().run(clean.but(data=-clean.data))
+        x, y = where.to_pixel(stars.ra, stars.dec)
+        apart = np.hypot(found.x - x[:, None], found.y - y[:, None])
+        inside = (x > 5) & (x < SHAPE[1] - 6) & (y > 5) & (y < SHAPE[0] - 6)
+        shown = inside & (
+            sky.mask[np.clip(np.rint(y), 0, 255).astype(int), np.clip(np.rint(x), 0, 255).astype(int)] == 0
+        )
+        assert (apart.min(axis=1) < 2)[shown].all()
+        assert shown.sum() >= 8
+        assert (apart.min(axis=0) > 3).sum() <= 2
+        assert len(holes) <= 2
 
 
 def fringes(count=8, seed=2):

@@ -8,13 +8,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.kernels.combine import clipped_mean, clipped_median
-from nightpipe.maths.extract import background
+from nightpipe.maths.extract import background, roughness
 from nightpipe.maths.objects import object_mask
+from nightpipe.maths.robust import mad_std
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame, Image
 from nightpipe.model.skyimage import SkyImage
@@ -50,7 +52,7 @@ class BackgroundSky(Step):
 class FramesSky(Step):
     """Take the sky of each image from the others of its field or night: objects masked in two passes."""
 
-    version = 2
+    version = 3
     among: Literal["none", "target", "night"] = parameter(
         "none", "whose images tell the sky: of its target, or all through its filter; none: each its own smooth sky"
     )
@@ -62,6 +64,8 @@ class FramesSky(Step):
     first: float = parameter(5.0, "objects of the first pass, in the frames as they are", unit="sigma", gt=0)
     second: float = parameter(3.0, "objects of the second pass, in the frames less their first sky", unit="sigma", gt=0)
     grow: float = parameter(5.0, "widen objects by this", unit="pixel", ge=0)
+    pattern: float = parameter(3.0, "without a flat: what so stands out in all frames is the detector's", gt=0)
+    fine: int = parameter(32, "without a flat: mesh of what the other frames leave of the sky", unit="pixel", ge=8)
 
     def run(self, frames: Sequence[Frame], objects: Sequence[Bools] | None = None) -> tuple[SkyImage, ...]:
         """Return the sky of each of `frames` [electron], all of one detector and filter.
@@ -70,6 +74,10 @@ class FramesSky(Step):
         which the second pass masks too, as surveys in the infrared do (e.g. Vandame 2004, thesis). `objects` (ny, nx)
         for each frame, from a catalogue or a stack, are masked in both. Every frame takes part; which ones make a
         frame's sky is a matter of `window` alone.
+
+        Frames without a flat show the detector's pattern. An object moves with the sky and the pattern does not: single
+        pixels that stand out in all frames are left out, the first pass, too, looks at what differs from the other
+        frames, and what they leave of the sky (dark current and ghosts do not grow with it) is taken off in meshes.
 
         Raises
         ------
@@ -84,20 +92,33 @@ class FramesSky(Step):
             same_shape(frames[0], frame, "frame of the same sky")
         bad = [_bad(frame) for frame in frames]
         known = [np.zeros_like(b) for b in bad] if objects is None else list(objects)
-        masks = [b | o | self._objects(f.data, b, self.first) for f, b, o in zip(frames, bad, known, strict=True)]
-        levels = [_level(frame.data, mask) for frame, mask in zip(frames, masks, strict=True)]
-        skies = [self._sky(k, frames, masks, levels) for k in range(len(frames))]
-        masks = [
-            b | o | self._objects(f.data - s.data, b, self.second)
-            for f, b, o, s in zip(frames, bad, known, skies, strict=True)
-        ]
-        levels = [_level(frame.data, mask) for frame, mask in zip(frames, masks, strict=True)]
-        return tuple(
-            self._settled(self._sky(k, frames, masks, levels), frames[k], masks[k]) for k in range(len(frames))
-        )
+        bare = any(caveat.code == "flat.none" for frame in frames for caveat in frame.caveats)
+        fixed = _pattern(frames, bad, self.pattern) if bare else np.zeros_like(bad[0])
+        hidden = [b | o | fixed for b, o in zip(bad, known, strict=True)]
+        if bare:
+            masks = self._standing_out(frames, hidden, self._skies(frames, hidden), self.first, self.fine)
+        else:
+            masks = [h | self._objects(f.data, b, self.first) for f, b, h in zip(frames, bad, hidden, strict=True)]
+        skies = self._skies(frames, masks)
+        seen = self._standing_out(frames, hidden, skies, self.second, self.fine if bare else self.box)
+        # where no frame tells the sky there is only a guess to stand out of: there the first pass has the word
+        masks = [np.where(sky.mask != 0, old, new) for sky, old, new in zip(skies, masks, seen, strict=True)]
+        skies = self._skies(frames, masks)
+        return tuple(self._settled(*row, bare=bare) for row in zip(skies, frames, masks, strict=True))
 
-    def _objects(self, data: Image, bad: Bools, sigma: float) -> Bools:
-        return object_mask(data, bad, box=self.box, sigma=sigma, grow=self.grow)
+    def _skies(self, frames: Sequence[Frame], masks: Sequence[Bools]) -> list[SkyImage]:
+        levels = [_level(frame.data, mask) for frame, mask in zip(frames, masks, strict=True)]
+        return [self._sky(k, frames, masks, levels) for k in range(len(frames))]
+
+    def _standing_out(
+        self, frames: Sequence[Frame], hidden: Sequence[Bools], skies: Sequence[SkyImage], sigma: float, mesh: int
+    ) -> list[Bools]:
+        """Return what is hidden in each frame, and what stands out of its sky."""
+        rows = zip(frames, hidden, skies, strict=True)
+        return [h | self._objects(f.data - s.data, h, sigma, mesh) for f, h, s in rows]
+
+    def _objects(self, data: Image, bad: Bools, sigma: float, mesh: int = 0) -> Bools:
+        return object_mask(data, bad, box=mesh or self.box, sigma=sigma, grow=self.grow)
 
     def _others(self, k: int, frames: Sequence[Frame]) -> list[int]:
         """Return which frames make the sky of frame `k`: the nearest in time, itself last of all."""
@@ -123,10 +144,18 @@ class FramesSky(Step):
         names = tuple(name_of(frames[j]) for j in use)
         return SkyImage(data, np.square(made.error), bits, levels[k], "frames", names, name_of(frames[k]), told)
 
-    def _settled(self, sky: SkyImage, frame: Frame, mask: Bools) -> SkyImage:
-        """Return the sky shifted so that the frame's own blank pixels have none left."""
-        rest = _level(frame.data - sky.data, mask)
-        return replace(sky, data=(sky.data + np.float32(rest)).astype(np.float32))
+    def _settled(self, sky: SkyImage, frame: Frame, mask: Bools, *, bare: bool) -> SkyImage:
+        """Return the sky shifted, or bent where the frame is `bare` of a flat, so that blank pixels have none left.
+
+        What the pattern adds to the noise, region by region, counts as variance of the sky.
+        """
+        left = frame.data - sky.data
+        if not bare or mask.all():
+            return replace(sky, data=(sky.data + np.float32(_level(left, mask))).astype(np.float32))
+        rest = background(left, mask, self.fine)[0]
+        rough = np.square(roughness(left - rest, mask, self.box))
+        var = np.maximum(rough - frame.var, sky.var)
+        return replace(sky, data=(sky.data + rest).astype(np.float32), var=var.astype(np.float32))
 
 
 class RemoveSky(Step):
@@ -148,6 +177,19 @@ def _photons(frame: Frame, sky: SkyImage) -> Image:
     """Return the variance of the sky's photons: what is left of the frame no longer tells of them."""
     each = np.float32(1) if frame.photon_var is None else frame.photon_var
     return np.asarray(np.maximum(sky.data, 0) * each + sky.var, np.float32)
+
+
+def _pattern(frames: Sequence[Frame], bad: Sequence[Bools], sigma: float, around: int = 7) -> Bools:
+    """Return the pixels that stand out of their surroundings in all frames, all upwards or all downwards.
+
+    Stars do not, unless the telescope stood still, and then no frame tells the sky of another.
+    """
+    least, most = np.full(frames[0].shape, np.inf, np.float32), np.full(frames[0].shape, -np.inf, np.float32)
+    for frame, hidden in zip(frames, bad, strict=True):
+        rest = frame.data - ndimage.median_filter(frame.data, around)
+        rest /= np.float32(max(float(mad_std(rest[~hidden])), 1e-6))
+        least, most = np.minimum(least, rest), np.maximum(most, rest)
+    return np.asarray((least > sigma) | (most < -sigma))
 
 
 def _bad(frame: Frame) -> Bools:
