@@ -128,6 +128,22 @@ def chromatic(seed, magnitude):
     return [_errors(spectrum.wave, flux / light) for flux in ways]
 
 
+def beside_host():
+    """Return level and colour errors of a target 2 arcsec from a galaxy: with a host in the likelihood, in a circle."""
+    from builders.spaxelscene import spectra_of
+    from nightpipe.model.scene import Placed
+    from nightpipe.steps.spaxels.aperture import ApertureSpectrum
+    from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
+    from nightpipe.steps.spaxels.scene import FitScene
+
+    spectra, truth = spectra_of(1, magnitude=17.0, host=17.2, host_offset=2.0, host_angle=100.0)
+    scene = FitScene(host=True, passes=2).run(spectra, Placed(1.0, -0.2, np.eye(2) * 0.16, "guider"))
+    spectrum, circle = ForcedSpectrum().run(scene, spectra), ApertureSpectrum().run(scene, spectra)
+    light = truth.seen(spectrum.wave, spectrum.fwhm) * np.gradient(spectrum.wave)
+    inside = np.interp(spectrum.wave, circle.wave, circle.flux)
+    return [_errors(spectrum.wave, flux / light) for flux in (spectrum.flux, inside)]
+
+
 def _errors(wave, ratio):
     """Return the error of the level and the rms of 12 bins about it."""
     inside = np.flatnonzero((wave > 4000) & (wave < 9000) & np.isfinite(ratio))
@@ -146,7 +162,9 @@ def main():
     names = ("lamps, each lenslet alone", "lamps, surface", "1% of the light, alone", "1% of the light, surface")
     for (median, worst), name in zip(surface(found), names, strict=True):
         tell(f"wavelengths, {name}: median {median:.2f} A, 99% {worst:.2f} A")
-    for magnitude in (17.0, 19.0):
+    for name, (level, colour) in zip(("likelihood with a host", "circle"), beside_host(), strict=True):
+        tell(f"beside a host, {name}: level {100 * level:.1f}%, colour {100 * colour:.1f}%")
+    for magnitude in (17.0, 19.0, 20.5):
         means = np.abs(chromatic(11, magnitude))
         for name, (level, colour) in zip(("one likelihood", "slices", "circle"), means, strict=True):
             tell(f"V = {magnitude:.0f}, {name}: level {100 * level:.1f}%, colour {100 * colour:.1f}%")

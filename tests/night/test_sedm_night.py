@@ -34,14 +34,43 @@ def test_every_exposure_of_the_sky_is_fluxed_and_graded(night):
     assert quality(night) in (0, 2)
 
 
-def test_the_flux_is_that_of_the_star(night):
-    spectrum = night.spectrum()
-    ratio = spectrum.flux / night.true_flux(spectrum)
-    inner = spectrum.good & (spectrum.wave > 4200) & (spectrum.wave < 8800)
+def ratios(night, kind, low, high, bins):
+    """Return a product's flux over the truth in bins of wavelength, relative to their median, and that."""
+    spectrum = night.spectrum(kind)
+    ratio = spectrum.flux / night.true_flux(spectrum, kind)
+    inner = np.flatnonzero(spectrum.good & (spectrum.wave > low) & (spectrum.wave < high))
+    assert inner.size > 0.97 * np.sum((spectrum.wave > low) & (spectrum.wave < high))
     level = float(np.median(ratio[inner]))
+    return np.array([np.mean(ratio[part]) for part in np.array_split(inner, bins)]) / level, level
+
+
+def test_the_flux_is_that_of_the_star(night):
+    values, level = ratios(night, "science", 4000.0, 9000.0, 12)
     assert level == pytest.approx(1.0, abs=0.1)
-    bins = np.array_split(ratio[inner] / level, 12)
-    assert np.std([np.mean(part) for part in bins]) < 0.03
+    assert np.std(values) < 0.02
+
+
+def test_the_standard_has_its_own_flux_from_the_balmer_jump_to_the_last_band_of_water(night):
+    """One in a hundred from 3740 to 9200 A, and no bin as far off as the ten in a hundred that 3850 A once was."""
+    values, level = ratios(night, "standard", 3740.0, 9200.0, 30)
+    assert level == pytest.approx(1.0, abs=0.02)
+    assert np.std(values) < 0.012
+    assert np.abs(values - 1.0).max() < 0.03
+
+
+def test_an_isolated_target_needs_neither_host_nor_mask_and_says_so(night):
+    spectrum = night.spectrum()
+    assert spectrum.meta["extraction"] == "psf"
+    assert str(spectrum.meta["chosen"]).startswith("the target alone fits")
+    assert night.spectrum("standard").meta["extraction"] == "psf"
+
+
+def test_the_air_is_that_of_palomar(night):
+    """The fit of water and shift used to run away, to 20 mm and 25 A."""
+    for kind in ("standard", "science"):
+        facts = night.spectrum(kind).meta
+        assert abs(facts["air_shift"]) < 6.0
+        assert 1.0 < facts["air_water"] < 12.0
 
 
 def test_the_guider_places_the_target(night):

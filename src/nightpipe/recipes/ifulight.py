@@ -103,7 +103,7 @@ def _strangers(scene: Scene, spectra: SpaxelSpectra) -> bool:
 
 
 def _but(scenes: tuple[Scene, ...], best: Scene) -> tuple[Scene, ...]:
-    return tuple(scene for scene in scenes if scene is not best)
+    return tuple(scene for scene in scenes if scene.method != best.method)
 
 
 def _told(run: Run, scene: Scene, spectrum: Spectrum, grade: Grade) -> None:

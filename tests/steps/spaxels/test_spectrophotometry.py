@@ -25,6 +25,8 @@ def test_an_isolated_target_needs_one_scene():
     run, found = reduced(spectra, Placed(1.0, -0.2, np.eye(2) * 0.16, "guider"))
     assert time.process_time() - begin < 40.0
     assert [one.meta["extraction"] for one in found["spectra"]] == ["psf", "aperture"]
+    assert found["spectra"][0].meta["chosen"].startswith("the target alone fits")
+    assert found["scene"].why == found["spectra"][0].meta["chosen"]
     assert found["grade"].quality == 0
     assert run.metrics["seeing"] == pytest.approx(truth.seeing.fwhm, rel=0.15)
 
