@@ -55,7 +55,8 @@ class LocateTarget(Step):
         if not _inside(spectra, place.east, place.north):
             text = f"astrometry puts the target outside the field ({place.east:.1f}, {place.north:.1f} arcsec)"
             found = self._brightest(spectra, None, standard=False)
-            return replace(found, caveats=merged(place.caveats, found.caveats, (Caveat("place.outside", text),)))
+            told = tuple(one for one in found.caveats if one.code != "place.brightest")  # there is astrometry
+            return replace(found, caveats=merged(place.caveats, told, (Caveat("place.outside", text),)))
         if place.error <= self.sure:
             return place
         return self._brightest(spectra, place, standard=False)
