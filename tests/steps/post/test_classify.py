@@ -227,19 +227,43 @@ def test_the_packaged_ranker_is_sound():
         ranker(Path("/nowhere.npz"))
 
 
-@pytest.mark.real
-def test_published_spectra(real_folder):
+def judged(folder, every):
+    """Return for each spectrum its true type, whether the type is right, and how the redshift is off (NaN unknown)."""
     from nightpipe.api.classify import ready_bank
     from nightpipe.io.anyspectrum import read_any
     from nightpipe.model.templates import GROUPS, kind_of
 
     bank = ready_bank()
-    rows = list(csv.DictReader((real_folder / "truth.csv").read_text().splitlines()))[::6]
-    hits = []
-    for row in (row for row in rows if row["type"]):
-        found = Classify().run(read_any(real_folder / row["file"]), bank, ranker())
-        hits.append(found.type == GROUPS[kind_of(row["type"])])
-    assert np.mean(hits) > 0.75
+    rows = [row for row in csv.DictReader((folder / "truth.csv").read_text().splitlines()) if row["type"]][::every]
+    answers = []
+    for row in rows:
+        found = Classify().run(read_any(folder / row["file"]), bank, ranker())
+        z = float(row["z"] or "nan")
+        type_ = GROUPS[kind_of(row["type"])]
+        answers.append((type_, found.type == type_, (found.redshift - z) / (1 + z), found.probability))
+    return answers
+
+
+@pytest.mark.real
+def test_published_spectra(real_folder):
+    assert np.mean([right for _, right, *_ in judged(real_folder, 6)]) > 0.75
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="85.5% of types, 86.4% of redshifts and 6 of 15 rare ones are right"
+)
+def test_the_aims_on_published_spectra(real_folder):
+    answers = judged(real_folder, 1)
+    rare = [right for type_, right, *_ in answers if type_ in ("Ibn", "SLSN-I", "TDE")]
+    off = np.array([one for *_, one, _ in answers])
+    reached = {
+        "types": np.mean([right for _, right, *_ in answers]) >= 0.88,
+        "rare types": np.mean(rare) >= 0.65,
+        "redshifts": np.mean(np.abs(off[np.isfinite(off)]) < 0.012) >= 0.90,
+    }
+    assert all(reached.values()), reached
 
 
 @pytest.fixture
