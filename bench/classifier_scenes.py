@@ -58,7 +58,8 @@ def smoothed(values: FloatArray, sigma: float) -> FloatArray:
 def populations_of(folder: Path | None) -> FloatArray:
     """Return the light of single stellar populations (n, 1024) on the grid, from FITS files of the MILES models.
 
-    They are those of Vazdekis et al. (2012, MNRAS 424, 157), as pPXF 8.2.6 holds them (`ppxf/miles_models`), in air.
+    They are those of Vazdekis et al. (2012, MNRAS 424, 157), as pPXF 8.2.6 holds them (`ppxf/miles_models`), in air;
+    its licence allows no commercial use without asking. The packaged network was trained without any.
     """
     files = sorted(folder.glob("*.fits")) if folder else []
     found, edges = [], FIRST * np.exp(STEP * np.arange(BINS + 1))
