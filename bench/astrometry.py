@@ -56,8 +56,26 @@ def one_field(seed, *, answer=True):
     )
 
 
+def run(table_class, *, small):
+    """Fill a table as the other benchmarks do: the fields one after the other, then the joint fit."""
+    table = table_class("blind solutions of simulated fields, and a joint fit of ten frames")
+    score, seconds = blind(*((40, 8) if small else (200, 40)))
+    right, answers = score["right"] + score["coarse"], sum(score.values()) - score["refused"] - score["wrong"]
+    table.rows.append(("one field, median", float(np.median(seconds)), f"{dict(score)}"))
+    table.judge("share not right", 1 - right / answers, 0.02)
+    table.judge("wrong", score["wrong"], 0)
+    table.rows.append(("one field, worst", float(seconds.max()), f"{int((seconds > 0.5).sum())} above 0.5 s"))
+    table.judge("CPU s", float(seconds.max()), 0.5)
+    if not small:
+        spent, error, _ = joint()
+        table.rows.append(("joint fit of ten 4k frames", spent, f"error {error:.2f} mas per axis"))
+        table.judge("CPU s", spent, 8.0)
+        table.judge("mas", error, 3.4)
+    table.show()
+
+
 def blind(count=200, unanswerable=40):
-    """Print the score."""
+    """Print the score and return it with the CPU seconds of each field."""
     one_field(0)
     rows = [one_field(k) for k in range(1, count - unanswerable + 1)]
     rows += [one_field(10_000 + k, answer=False) for k in range(unanswerable)]
@@ -65,7 +83,9 @@ def blind(count=200, unanswerable=40):
     for verdict, spent, text in rows:
         if verdict in ("failed", "wrong", "coarse") or spent > 0.5:
             print(f"  {verdict:8} {spent:.2f} s  {text}")
-    print(dict(Counter(row[0] for row in rows)), f"median {np.median(seconds):.3f} s, worst {seconds.max():.3f} s")
+    score = Counter(row[0] for row in rows)
+    print(dict(score), f"median {np.median(seconds):.3f} s, worst {seconds.max():.3f} s")
+    return score, seconds
 
 
 def joint(frames=10, count=3000):

@@ -28,6 +28,7 @@ SUBJECTS = (
     "resampling",
     "stacking",
     "subtracting",
+    "astrometry",
     "photometry",
     "master",
     "frame4k",

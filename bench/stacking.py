@@ -36,7 +36,12 @@ def run(table_class, *, small):
 
         stack, seconds, memory = _alone(folder, frames, solved)
         table.rows.append(("nightpipe StackImages", seconds, ""))
-        table.note(f"peak memory of its process {memory:.2f} GB; {_fluxes(field, stack, stars)}")
+        told, off = _fluxes(field, stack, stars)
+        table.note(f"peak memory of its process {memory:.2f} GB; {told}")
+        if not small:
+            table.judge("CPU s", seconds, 25.0)
+            table.judge("GB", memory, 1.0)
+            table.judge("flux off by", off, 0.001)
         table.time("reproject_interp, data alone, 1/10", lambda: _peer(frames[0], places[0], stack), needs="reproject",
                    repeat=1)  # fmt: skip
         table.show()
@@ -96,7 +101,7 @@ def _fluxes(field, stack, stars):
     bright = [k for k in alone if stars.rate[k] > 3000][:150]
     ratio = [field.aperture(stack.data, x[k], y[k], 12) / stars.rate[k] for k in bright]
     error = np.std(ratio) / np.sqrt(len(ratio))
-    return f"{len(ratio)} stars: flux / truth {np.mean(ratio):.5f} +- {error:.5f}"
+    return f"{len(ratio)} stars: flux / truth {np.mean(ratio):.5f} +- {error:.5f}", abs(np.mean(ratio) - 1)
 
 
 def _peer(frame, place, stack):

@@ -29,6 +29,12 @@ def run(table_class, *, small):
         found = table.time(f"nightpipe, seed {seed}", ours, repeat=1)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         table.note(f"{_told(found, x, y)}, peak memory {memory:.2f} GB")
+        if not small:
+            seen, taken, false = score(found, x, y)
+            table.judge("CPU s", table.rows[-1][1], 15.0)
+            table.judge("GB", memory, 2.0)
+            table.judge("missed", seen - taken, 0)
+            table.judge("false", false, 2)
     table.show()
 
 

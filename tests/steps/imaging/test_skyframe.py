@@ -105,6 +105,19 @@ def test_too_few_frames_are_refused_and_own_background_serves():
     assert truth
 
 
+def test_the_sky_of_a_large_image_is_told_by_a_part_of_it():
+    rng = np.random.default_rng(3)
+    shape = (2100, 2000)
+    plane = 500 + 0.01 * np.arange(2000) + 4.0 * (np.arange(2000) % 2)  # odd columns read higher
+    data = (plane + rng.normal(0, 20, shape)).astype("f4")
+    data[rng.random(shape) < 0.01] += 5000
+    frame = replace(field.observed(rng, np.zeros((8, 8)), sky=0.0), data=data, var=data, mask=np.zeros(shape, "u4"),
+                    read_var=None)  # fmt: skip
+    left = SubtractBackground().run(frame).data
+    assert abs(np.median(left)) < 0.5
+    assert abs(np.median(left[:, :300]) - np.median(left[:, -300:])) < 0.3
+
+
 def unflattened(seed=7):
     """Two frames without a flat: response from pixel to pixel, hot pixels that know no sky, a dark corner, no bias."""
     rng = np.random.default_rng(seed)
