@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,16 @@ def test_decide_show_why_and_clean(toy_book, raw, out, capsys):
     assert run("clean", out) == 0
     assert "dropped" in capsys.readouterr().out
     assert run("clean", raw) == 12
+
+
+def test_a_frame_that_was_dropped_can_be_taken_again(toy_book, raw, out, capsys):
+    for value, left in (("false", 1), ("true", 0)):
+        run("reduce", raw, "--out", out, "--workers", "1")
+        assert run("decide", "s00", f"Frame.use={value}", "--why", "cloud", "--out", out) == 0
+        run("reduce", raw, "--out", out, "--workers", "1")
+        assert capsys.readouterr().out.count("dropped by decision") >= left
+    summary = json.loads((Path(out) / "summary.json").read_text())
+    assert not [one for one in summary["exposures"] if "dropped" in one["reason"]]
 
 
 def test_recipe_runs_one_alone(toy_book, raw, out, capsys):
