@@ -38,6 +38,7 @@ NIGHTS = {
     "alfosc": Small("alfosc-imaging", {"filters": "r'_SDSS 618_148", "window": 600, "exposures": 2, "latitude": 25},
                     {"r": 2}, 0.179),
     "soxs_ac": Small("soxs_ac", {"filters": "r", "window": 700, "exposures": 2, "latitude": 12}, {"r": 2}, 1.05),
+    "sedm_rc": Small("sedm_rc", {"exposures": 1, "latitude": 20}, {"r": 1, "g": 1, "i": 1, "u": 1}, 1.84, dark={"u"}),
     "ratir": Small("ratir", {"cameras": "C1", "exposures": 2, "latitude": 20}, {"i": 2}, 5.0),
     "generic": Small("generic", {"filters": "r'", "exposures": 2, "latitude": 20}, {"r": 2}, 1.42, "generic"),
 }  # fmt: skip
