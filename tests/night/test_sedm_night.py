@@ -142,7 +142,7 @@ def test_a_night_without_calibrations_takes_earlier_ones(night, tmp_path):
     [
         ("target-outside", 3, "place.outside"),
         ("no-guider", 5, "place.brightest"),
-        ("blind-guider", None, "guide.unsolved"),
+        ("blind-guider", 2, "guide.unsolved"),
         ("saturated-dome", None, "calibrations.refused"),
         ("wrong-lamp", None, "calibrations.refused"),
     ],
