@@ -95,8 +95,8 @@ class Target:
         return tuple(model for product in self.products if product.kind == CLASSIFICATION for model in product.models())
 
     def plot(self) -> Any:
-        """Draw the final spectrum, or where there is none the first product."""
-        product = self.spectrum or self.products[0]
+        """Draw the final spectrum or the stack, or where there is none the first product."""
+        product = self.spectrum or self.stack or self.products[0]
         return product.plot()
 
 
