@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +12,18 @@ FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 TOLERANCE = 1.05
+SWING = 0.05
+"""So far beyond two neighbouring points, and half their difference, a curve may pass between them."""
 DENSEST = 6.0
 """Knots crowd by no more than this."""
+
+
+class Crowd(NamedTuple):
+    """Where knots crowd: the `share` (n,) of them up to each `place` (n,); `sure` leaves two points to every piece."""
+
+    place: FloatArray
+    share: FloatArray
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,12 +67,40 @@ def fit_curve(
     error on points left out is within a few per cent of the least. (Within one standard error of it, the usual rule,
     is too smooth for the ripples of dichroics.) Knots are quantiles of the used points, so that no piece is without
     any, or crowd where the points bend most (de Boor 2001, chapter XII), if that predicts points left out better: a
-    filter's edge needs many, all else few. Raises ValueError below five points.
+    filter's edge needs many, all else few. Where the curve then swings between its points, every piece is given two of
+    them. Raises ValueError below five points.
     """
     if len(x) < 5:
         raise ValueError("a response needs five points")
+    rules = pieces, most, clip, iterations
+    curve = _fitted(x, y, error, *rules, sure=False)
+    return _fitted(x, y, error, *rules, sure=True) if _swings(curve, x, y) else curve
+
+
+def _swings(curve: Curve, x: FloatArray, y: FloatArray) -> bool:
+    """Tell whether a curve leaves what two neighbouring points that it was fitted to span, and half as much beside."""
+    order = np.argsort(x[curve.used])
+    place, value = x[curve.used][order], y[curve.used][order]
+    at = place[:-1] + np.linspace(0.1, 0.9, 9)[:, None] * np.diff(place)
+    between = curve(at.ravel()).reshape(at.shape)
+    low, high = np.minimum(value[:-1], value[1:]), np.maximum(value[:-1], value[1:])
+    room = SWING + 0.5 * (high - low)
+    return bool(np.any((between < low - room) | (between > high + room)))
+
+
+def _fitted(
+    x: FloatArray,
+    y: FloatArray,
+    error: FloatArray,
+    pieces: int,
+    most: int,
+    clip: float,
+    iterations: int,
+    *,
+    sure: bool,
+) -> Curve:
     used = np.ones(len(x), dtype=bool)
-    chosen, crowd = _cross_validated(x, y, error, most, pieces)
+    chosen, crowd = _cross_validated(x, y, error, most, pieces, sure=sure)
     for _ in range(iterations):
         knots, coef, cov = _spline(x[used], y[used], error[used], chosen, crowd)
         pull = (y - _design(x, knots) @ coef) / error
@@ -70,7 +109,7 @@ def fit_curve(
         if np.array_equal(kept, used) or kept.sum() < max(5, chosen + 4):
             break
         used = kept
-    chosen, crowd = _cross_validated(x[used], y[used], error[used], most, pieces)
+    chosen, crowd = _cross_validated(x[used], y[used], error[used], most, pieces, sure=sure)
     knots, coef, cov = _spline(x[used], y[used], error[used], chosen, crowd)
     scatter = 1.4826 * float(np.median(np.abs(y[used] - _design(x[used], knots) @ coef)))
     left_out = _prediction_error(x[used], y[used], error[used], chosen, crowd)
@@ -85,7 +124,7 @@ def _design(x: FloatArray, knots: FloatArray) -> FloatArray:
 
 
 def _spline(
-    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: FloatArray | None
+    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: Crowd | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return knots, coefficients and covariance; the latter grows with chi squared where the errors were too small."""
     knots = _knots(x, pieces, crowd)
@@ -97,17 +136,16 @@ def _spline(
     return knots, np.asarray(coef), np.asarray(inverse * max(chi2, 1.0), dtype=np.float64)
 
 
-def _knots(x: FloatArray, pieces: int, crowd: FloatArray | None) -> FloatArray:
-    """Return knots with their repeats: quantiles of `x`, or of `x` drawn towards where `crowd` (2, n) says: places and
-    the share of the knots up to there.
-    """
+def _knots(x: FloatArray, pieces: int, crowd: Crowd | None) -> FloatArray:
+    """Return knots with their repeats: quantiles of `x`, or of `x` drawn towards where `crowd` says."""
     share = np.linspace(0.0, 1.0, pieces + 1)[1:-1]
-    inner = np.quantile(x, share) if crowd is None else _supported(x, np.interp(share, crowd[1], crowd[0]))
+    inner = np.quantile(x, share) if crowd is None else np.interp(share, crowd.share, crowd.place)
+    inner = _supported(x, inner) if crowd is not None and crowd.sure else inner
     return np.concatenate([np.full(4, x.min()), inner, np.full(4, x.max())])
 
 
 def _supported(x: FloatArray, inner: FloatArray) -> FloatArray:
-    """Return those of the inner knots that leave two points to every piece: between fewer it may run anywhere."""
+    """Return those of the inner knots that leave two points to every piece."""
     before, kept, last = np.searchsorted(np.sort(x), inner), [], 0
     for knot, count in zip(inner, before, strict=True):
         if last + 2 <= count <= len(x) - 2:
@@ -116,7 +154,7 @@ def _supported(x: FloatArray, inner: FloatArray) -> FloatArray:
     return np.array(kept, dtype=np.float64)
 
 
-def _crowding(x: FloatArray, y: FloatArray) -> FloatArray | None:
+def _crowding(x: FloatArray, y: FloatArray) -> Crowd | None:
     """Return where knots should crowd: their density goes with the root of the bend between points, smoothed.
 
     No more than `DENSEST` times as many as elsewhere, so that every piece keeps points. None where too few points tell.
@@ -131,17 +169,17 @@ def _crowding(x: FloatArray, y: FloatArray) -> FloatArray | None:
     bend = gaussian_filter1d(np.sqrt(np.abs(np.gradient(slope, place))), 2.0)
     density = np.clip(bend / max(float(np.median(bend)), 1e-12), 1.0, DENSEST)
     total = np.cumsum(density)
-    return np.array([place, (total - total[0]) / (total[-1] - total[0])])
+    return Crowd(place, (total - total[0]) / (total[-1] - total[0]))
 
 
 def _cross_validated(
-    x: FloatArray, y: FloatArray, error: FloatArray, most: int, pieces: int
-) -> tuple[int, FloatArray | None]:
+    x: FloatArray, y: FloatArray, error: FloatArray, most: int, pieces: int, *, sure: bool
+) -> tuple[int, Crowd | None]:
     """Return the number of pieces, that given if any, and where knots crowd."""
     most = int(np.clip((len(x) - 4) // 3, 1, most))
     trials = np.array([pieces]) if pieces else np.unique(np.round(np.geomspace(1, most, 40)).astype(int))
     crowd = _crowding(x, y)
-    ways = [None] if crowd is None else [None, crowd]
+    ways = [None] if crowd is None else [None, crowd._replace(sure=sure)]
     means = [[_prediction_error(x, y, error, int(count), way) for count in trials] for way in ways]
     best = int(np.argmin([min(row) * (1.0 if k == 0 else TOLERANCE) for k, row in enumerate(means)]))
     chosen = np.array(means[best])
@@ -149,7 +187,7 @@ def _cross_validated(
 
 
 def _prediction_error(
-    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: FloatArray | None = None
+    x: FloatArray, y: FloatArray, error: FloatArray, pieces: int, crowd: Crowd | None = None
 ) -> float:
     """Return the robust mean square of the pulls of points left out, two neighbours together, knots kept.
 
