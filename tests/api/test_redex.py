@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nightpipe.api.redex import Wish, exposure_named, redex, set_aside
+from nightpipe.api.redex import Wish, drop_stale, exposure_named, kept_aside, redex
 from nightpipe.base.errors import ConfigError, PlanError
 from nightpipe.recipes.book import BOOK
 
@@ -47,13 +47,25 @@ def test_an_unknown_time_names_those_there_are(out):
         exposure_named(out / "nowhere", "05_05_05")
 
 
-def test_old_products_are_kept_and_stale_classifications_go(out):
-    kept = set_aside(out, NAME)
-    assert sorted(path.parent.name for path in kept) == ["old"] * 4
+def test_old_products_are_kept_and_stand_until_new_ones_are_written(out):
+    before = kept_aside(out, NAME)
+    kept = sorted(path for path in out.rglob("*") if path.parent.name == "old")
     assert {path.suffix for path in kept} == {".fits", ".txt", ".png"}
-    assert not list(out.rglob("*_class-1.fits"))
-    assert not (out / "ZTF26sima" / f"{NAME}.fits").exists()
+    assert len(kept) == 4
     assert next((out / "ZTF26sima" / "old").glob(f"{NAME}_*.txt")).read_text() == f"{NAME}.txt"
+    assert all(path.exists() for path in before)  # were it killed now, nothing would be lost
+    drop_stale(before)
+    assert all(path.exists() for path in before)  # nothing was written again: the wish was granted before
+    products = [out / "ZTF26sima" / name for name in (f"{NAME}.fits", f"{NAME}.txt", f"verify_{NAME}.png")]
+    for product in products:
+        new = product.with_name("new")
+        new.write_text("new")
+        new.replace(product)
+    drop_stale(before)
+    assert [product.read_text() for product in products] == ["new"] * 3
+    assert not list(out.rglob("*_class-1.fits"))
+    assert not [path for path in out.rglob("spec_auto_robot*") if path.parent.name != "old"]
+    assert sorted(path for path in out.rglob("*") if path.parent.name == "old") == kept
 
 
 def test_a_wish_without_content_is_refused(out):

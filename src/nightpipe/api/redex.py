@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copy2
 
 from nightpipe.api.decide import decide
 from nightpipe.api.ifuruns import LIGHT
@@ -81,7 +82,7 @@ def redex(
     calibrations: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Reduction:
-    """Decide, keep the old product aside, drop classifications that no longer hold, and reduce what changed.
+    """Decide, keep a copy of the old product, reduce what changed, and drop classifications that no longer hold.
 
     `settings` and `calibrations` are those that the night was reduced with. Raises ConfigError where nothing is asked
     for, PlanError for an unknown exposure or one whose calibrations are not there; then nothing was touched.
@@ -96,23 +97,48 @@ def redex(
         raise PlanError(f"the calibrations of {name}", found, "give --calibrations, as the night was reduced with")
     decide(book, out, name, wish.assignments, why=why, who=who)
     with locked(out / HIDDEN):
-        set_aside(out, name)
-    return reduce_with(book, raws, request, progress)
+        before = kept_aside(out, name)
+    reduction = reduce_with(book, raws, request, progress)
+    runs = reduction.outcomes.values()
+    if any(one.node.recipe == LIGHT and one.node.exposure == name and one.state.good for one in runs):
+        with locked(out / HIDDEN):
+            drop_stale(before)
+    return reduction
 
 
-def set_aside(out: Path, name: str) -> tuple[Path, ...]:
-    """Move an exposure's product into ``old`` beside it, dated, and remove what it was classified as."""
+def kept_aside(out: Path, name: str) -> dict[Path, tuple[int, int]]:
+    """Copy an exposure's product into ``old`` beside it, dated; return what stands in its place, and since when.
+
+    What stands stays until something new takes its place: a re-extraction that is cut off costs nothing.
+    """
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    kept = []
-    for path in [*_products(out, name), *legacy_names(out, name)]:
+    products = [*_products(out, name), *legacy_names(out, name)]
+    for path in products:
         aside = path.parent / OLD / f"{path.stem}_{stamp}{path.suffix}"
         aside.parent.mkdir(exist_ok=True)
-        path.rename(aside)
-        kept.append(aside)
-    for stale in [path for path in out.rglob("*_class*") if HIDDEN not in path.parts and OLD not in path.parts]:
-        if stale.name.startswith(name):
-            stale.unlink()
-    return tuple(kept)
+        copy2(path, aside)
+    return {path: _since(path) for path in (*products, *_classifications(out, name))}
+
+
+def drop_stale(before: Mapping[Path, tuple[int, int]]) -> None:
+    """Remove what a re-extraction did not write again: classifications that no longer hold, names no longer used.
+
+    Where nothing at all was written again nothing changed, and all stays.
+    """
+    same = [path for path, since in before.items() if path.exists() and _since(path) == since]
+    for path in same if len(same) < len(before) else ():
+        path.unlink()
+
+
+def _since(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written anew."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def _classifications(out: Path, name: str) -> list[Path]:
+    found = [path for path in out.rglob("*_class*") if HIDDEN not in path.parts and OLD not in path.parts]
+    return [path for path in found if path.name.startswith(name)]
 
 
 def _products(out: Path, name: str) -> list[Path]:
