@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from nightpipe.base.errors import NoSolutionError
 
@@ -115,6 +114,8 @@ def fit_kernel(
 
 def _columns(sharp: FloatArray, basis: FloatArray) -> FloatArray:
     """Return the stamp blurred by each basis function, and a constant: (b + 1, pixels)."""
+    from scipy.signal import fftconvolve
+
     blurred = fftconvolve(sharp[None], basis, mode="valid", axes=(1, 2))
     return np.concatenate([blurred.reshape(len(basis), -1), np.ones((1, blurred[0].size))])
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from nightpipe.base.errors import BadFrameError
 from nightpipe.kernels.resample import rebin
@@ -162,6 +161,8 @@ def _continuum(spectrum: LogSpectrum, first: int, last: int, phase: int, width: 
 
 def _natural(x: FloatArray, y: FloatArray, at: Any) -> FloatArray:
     """Evaluate a natural cubic spline; beyond its knots it goes on straight."""
+    from scipy.interpolate import CubicSpline
+
     spline = CubicSpline(x, y, bc_type="natural")
     inside = np.clip(at, x[0], x[-1])
     slopes = spline(np.array([x[0], x[-1]]), 1)
