@@ -22,6 +22,7 @@ def test_the_tutorial_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if page == "tutorial-imaging":
         monkeypatch.setenv("NIGHTPIPE_DATA", str(tmp_path / "data"))
+        monkeypatch.setenv("NIGHTPIPE_CATALOGUES", str(tmp_path / "catalogues"))
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
