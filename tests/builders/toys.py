@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from astropy.io import fits
@@ -14,6 +14,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.recipe import recipe
 from nightpipe.base.step import Step, parameter
+from nightpipe.engine import local
 from nightpipe.engine.builder import Book, Builder
 from nightpipe.engine.night import Night
 from nightpipe.model.exposure import FrameType
@@ -255,3 +256,9 @@ def plan_night(raw: Path, **wishes):
 def ran(outcomes) -> list[str]:
     """Return the nodes that were really run."""
     return [name for name, outcome in outcomes.items() if not outcome.reused]
+
+
+def environment(pipe: Any, own: dict[str, str]) -> None:
+    """Say what a worker sees of two variables, after it took over those of its coordinator."""
+    local.take_over(own)
+    pipe.send((os.environ.get("NIGHTPIPE_GONE"), os.environ.get("NIGHTPIPE_CATALOGUES")))

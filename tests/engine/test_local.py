@@ -13,6 +13,7 @@ import pytest
 
 from builders import toys
 from nightpipe.base.errors import LockedError
+from nightpipe.engine import local
 from nightpipe.engine.decisions import Decisions, make
 from nightpipe.engine.execute import State
 from nightpipe.engine.local import Processes, workers_for
@@ -157,3 +158,22 @@ def test_small_plans_run_in_line():
     assert workers_for(100, 3) == 3
     assert workers_for(2, 8) == 2
     assert workers_for(0, 4) == 1
+
+
+def test_a_worker_has_the_environment_of_today_not_that_of_the_first_pool(monkeypatch):
+    """A fork server keeps the environment it was started with; catalogues and data sets may be named since."""
+    monkeypatch.setenv("NIGHTPIPE_GONE", "yes")
+    told = [_environment_of(Processes(1))]
+    monkeypatch.delenv("NIGHTPIPE_GONE")
+    monkeypatch.setenv("NIGHTPIPE_CATALOGUES", "/elsewhere")
+    told.append(_environment_of(Processes(1)))
+    assert told == [("yes", None), (None, "/elsewhere")]
+
+
+def _environment_of(pool: Processes) -> tuple[str | None, str | None]:
+    ours, theirs = pool._context.Pipe()
+    process = pool._context.Process(target=toys.environment, args=(theirs, local._own()), daemon=True)
+    process.start()
+    told = ours.recv()
+    process.join()
+    return told

@@ -163,7 +163,7 @@ class Processes:
     def _started(self) -> Worker:
         ours, theirs = self._context.Pipe()
         with quiet_main(), _environment(dict.fromkeys(ONE_THREAD, "1")):
-            process = self._context.Process(target=serve, args=(theirs, self._threads), daemon=True)
+            process = self._context.Process(target=serve, args=(theirs, self._threads, _own()), daemon=True)
             process.start()
         theirs.close()
         return Worker(process, ours)
@@ -181,8 +181,21 @@ def blamed(task: Task, code: int | None) -> dict[str, Any]:
     return {"key": task.key, "node": task.node, "recipe": task.recipe, "state": "failed", "error": error}
 
 
-def serve(pipe: Connection, threads: int) -> None:
-    """Work off tasks until the other end closes."""
+def _own() -> dict[str, str]:
+    """Return what of the environment is ours: the fork server's is that of its first day."""
+    return {name: value for name, value in os.environ.items() if name.startswith("NIGHTPIPE_")}
+
+
+def take_over(own: Mapping[str, str]) -> None:
+    """Set what of the environment is ours, and nothing else of it."""
+    for name in _own():
+        del os.environ[name]
+    os.environ.update(own)
+
+
+def serve(pipe: Connection, threads: int, own: Mapping[str, str]) -> None:
+    """Work off tasks until the other end closes, with the coordinator's `own` part of the environment."""
+    take_over(own)
     os.environ["NIGHTPIPE_THREADS"] = str(threads)
     threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
     while True:
