@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightpipe.api.outputs import Drawing
+from nightpipe.base.log import logger
 from nightpipe.engine.local import PRELOAD, cores, quiet_main
 
 EACH = 6
@@ -52,6 +53,7 @@ def draw_all(drawings: Drawings, numbers: Sequence[int], *, pdf: bool = False, p
     shares = [Share(drawings, tuple(numbers[start::count]), pdf) for start in range(count)] if count > 1 else []
     drawn = _spread(shares) if shares else replace(_draw(Share(drawings, tuple(numbers), pdf)), elsewhere=0.0)
     for words in drawn.failed.values():
+        logger("figures").warning("%s", words)
         warnings.warn(words, FigureWarning, stacklevel=2)
     return drawn
 

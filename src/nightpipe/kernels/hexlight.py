@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nightpipe.kernels.arrays import F64, float64
@@ -25,17 +27,23 @@ def light_in_hexagons(
     (1, 0, 0, 0) for a star. `nodes` (7, 2) and `weights` (7,) integrate over a hexagon of `area`, whose mean square
     extent is `variance`.
     """
-    place, size, shape = float64(offset), float64(fwhm), float64(star)
-    jitter, galaxy = float64(blur), float64(body)
-    rule = float64(np.column_stack([nodes, weights]))
-    facts = np.array([area, variance])
-    found = np.zeros(len(place))
+    found = np.zeros(len(offset))
+    _filled(found, _hexlight, offset, fwhm, star, blur, body, np.column_stack([nodes, weights]), area, variance)
+    return found
+
+
+def _filled(
+    found: F64, per_lenslet: Callable[..., None], offset: F64, fwhm: F64, star: F64, blur: F64, body: F64, rule: F64,
+    area: float, variance: float,
+) -> None:  # fmt: skip
+    """Fill `found` (n, ...) by a kernel that goes through the lenslets, in strips."""
+    place, size = float64(offset), float64(fwhm)
+    rest = float64(star), float64(blur), float64(body), float64(rule), np.array([area, variance])
 
     def work(start: int, stop: int) -> None:
-        _hexlight(place[start:stop], size[start:stop], shape, jitter, galaxy, rule, facts, found[start:stop])
+        per_lenslet(place[start:stop], size[start:stop], *rest, found[start:stop])
 
     each_strip(work, len(place), _STRIP)
-    return found
 
 
 @kernel
@@ -70,16 +78,8 @@ def slopes_in_hexagons(
     offset: F64, fwhm: F64, star: F64, blur: F64, body: F64, nodes: F64, weights: F64, area: float, variance: float
 ) -> F64:
     """Return how that share changes (n, 6): per unit of the offset in x and y, of ln(fwhm), of the blur xx, yy, xy."""
-    place, size, shape = float64(offset), float64(fwhm), float64(star)
-    jitter, galaxy = float64(blur), float64(body)
-    rule = float64(np.column_stack([nodes, weights]))
-    facts = np.array([area, variance])
-    found = np.zeros((len(place), 6))
-
-    def work(start: int, stop: int) -> None:
-        _hexslopes(place[start:stop], size[start:stop], shape, jitter, galaxy, rule, facts, found[start:stop])
-
-    each_strip(work, len(place), _STRIP)
+    found = np.zeros((len(offset), 6))
+    _filled(found, _hexslopes, offset, fwhm, star, blur, body, np.column_stack([nodes, weights]), area, variance)
     return found
 
 

@@ -121,8 +121,9 @@ def _at_places(run: Run, stack: Stack, changed: Difference) -> None:
 
 @recipe("colour", inputs=("stacks",), many=("stacks",), outputs=("colour",), steps=(MakeColour,))
 def colour(run: Run, *, stacks: tuple[Stack, ...]) -> dict[str, Any]:
-    """Bring the stacks of one field through three filters onto one grid, for a picture; none where they lie apart."""
+    """Bring the stacks of one field through three filters onto one grid; a caveat says why there is no picture."""
     try:
         return {"colour": (run(MakeColour, stacks=stacks),)}
-    except NoSolutionError:
+    except NoSolutionError as error:
+        run.caveat("colour.none", f"no picture in colour: {error}")
         return {"colour": ()}

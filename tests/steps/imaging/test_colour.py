@@ -52,4 +52,4 @@ def test_bands_of_different_sky_make_no_picture():
         MakeColour().run([stack("g", 50.0), stack("z", 400.0, dx=90.0), stack("r", 100.0)])
     run = PlainRun()
     assert colour.function(run, stacks=(stack("g", 50.0), stack("z", 9.0, dx=90.0), stack("r", 9.0)))["colour"] == ()
-    assert run.caveats == ()
+    assert [caveat.code for caveat in run.caveats] == ["colour.none"]
