@@ -164,8 +164,8 @@ def test_form_of_the_input_compiles_nothing():
         np.testing.assert_array_equal(
             lacosmic(form, noise, np.zeros(data.shape, np.uint32), photon=np.ones_like(noise)), expected
         )
-    kernels = (cosmics._scan, cosmics._join, cosmics._fill)
-    assert [len(one.signatures) for one in kernels] == [1, 1, 1]
+    kernels = (cosmics._begin, cosmics._scan, cosmics._join, cosmics._fill)
+    assert [len(one.signatures) for one in kernels] == [1, 1, 1, 1]
 
 
 def test_unlike_shapes_are_refused():

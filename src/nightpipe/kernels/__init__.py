@@ -19,6 +19,7 @@ MODULES = (
     "hexlight",
     "lenslets",
     "linefield",
+    "meshes",
     "moments",
     "psf",
     "resample",

@@ -73,31 +73,32 @@ class _Image:
     ) -> None:
         image = float32(data)
         self.shape = (image.shape[0], image.shape[1])
-        expected = np.zeros_like(image) if model is None else float32(model)
+        expected = np.zeros((1, 1), np.float32) if model is None else float32(model)
         noise, self.photon = (float32(np.broadcast_to(part, self.shape)) for part in (noise_var, photon))
-        bad = np.zeros(self.shape, dtype=bool) if mask is None else np.asarray(mask) != 0
-        same_shape("data, mask and model", image, bad, expected)
-        self.bad = flags(bad | ~np.isfinite(image) | ~np.isfinite(noise) | ~np.isfinite(expected))
-        self.residual = np.where(self.bad, np.float32(0), image - expected)
-        self.noise = np.where(self.bad, np.float32(1), noise + self.photon * np.maximum(expected, 0))
+        wrong = np.zeros((1, 1), np.uint8) if mask is None else flags(mask)
+        same_shape("data, mask and model", image, *(part for part in (expected, wrong) if part.size > 1))
+        self.bad = np.empty(self.shape, dtype=np.uint8)
+        self.residual, self.noise = np.empty_like(image), np.empty_like(image)
+        _begin(image, noise, self.photon, wrong, expected, self.bad, self.residual, self.noise)
         if model is not None and model_error > 0:
             self.noise += np.square(np.float32(model_error) * _steepness(expected))
         self.found = np.zeros(self.shape, dtype=np.uint8)
         self.empty = np.float32(0) if model is not None else _typical(image, self.bad)
-        _fill(plain(np.argwhere(self.bad), np.int64), self.residual, self.bad, self.found, self.empty)
+        _fill(plain(np.argwhere(self.bad.view(np.bool_)), np.int64), self.residual, self.bad, self.found, self.empty)
 
     def scan(self, parts: I64, sigclip: float, objlim: float) -> I64:
         """Return the new hits (n, 2) in the given strips."""
-        core = np.zeros(self.shape, dtype=np.uint8)
-        limits = np.array([sigclip, objlim])
+        limits, hits = np.array([sigclip, objlim]), [np.zeros((0, 2), np.int64)] * len(parts)
 
         def work(start: int, stop: int) -> None:
-            for part in parts[start:stop]:
-                first, last = part * _STRIP, min((part + 1) * _STRIP, self.shape[0])
+            for k in range(start, stop):
+                first, last = parts[k] * _STRIP, min((parts[k] + 1) * _STRIP, self.shape[0])
+                core = np.zeros((last - first, self.shape[1]), dtype=np.uint8)
                 _scan(self.residual, self.noise, self.photon, self.bad, self.found, first, last, limits, core)
+                hits[k] = np.argwhere(core.view(np.bool_)) + np.array([first, 0])
 
         each_strip(work, len(parts), 1)
-        return plain(np.argwhere(core), np.int64)
+        return plain(np.concatenate(hits), np.int64)
 
     def grow(self, core: I64, growclip: float, rimclip: float) -> I64:
         """Take the hits in, then their neighbours; return all that is new (n, 2)."""
@@ -138,6 +139,21 @@ def _steepness(model: F32) -> F32:
 
 
 @kernel
+def _begin(image: F32, noise: F32, photon: F32, wrong: U8, expected: F32, bad: U8, rest: F32, var: F32) -> None:
+    """Fill `bad`, the residual over what is `expected` and its variance; `wrong` and `expected` may be one zero."""
+    ny, nx = image.shape
+    masked, modelled = wrong.size > 1, expected.size > 1
+    for y in range(ny):
+        for x in range(nx):
+            model = expected[y, x] if modelled else np.float32(0)
+            value, blank = image[y, x] - model, noise[y, x]
+            out = (masked and wrong[y, x] != 0) or not (np.isfinite(value) and np.isfinite(blank))
+            bad[y, x] = out
+            rest[y, x] = np.float32(0) if out else value
+            var[y, x] = np.float32(1) if out else blank + photon[y, x] * max(model, np.float32(0))
+
+
+@kernel
 def _scan(
     residual: F32,
     noise: F32,
@@ -149,7 +165,7 @@ def _scan(
     limits: F64,
     core: U8,
 ) -> None:
-    """Mark new hits in rows [first, last)."""
+    """Mark new hits of rows [first, last) in `core` (last - first, nx)."""
     ny, nx = residual.shape
     low, high = max(first - _HALO, 0), min(last + _HALO, ny)
     rows = residual[low:high]
@@ -166,7 +182,7 @@ def _scan(
                 excess = value - _median_near(signal, y - low, x)
                 if excess > limits[0]:
                     sigma = np.sqrt(noise[y, x] + photon[y, x] * max(level[y - low, x], np.float32(0)))
-                    core[y, x] = excess > limits[1] * _fine_structure(rows, y - low, x, sigma)
+                    core[y - first, x] = excess > limits[1] * _fine_structure(rows, y - low, x, sigma)
 
 
 @helper

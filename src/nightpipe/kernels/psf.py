@@ -104,8 +104,8 @@ def _keys(f: float, w: F64, d: F64) -> None:
 
 @helper
 def _plane(nodes: F32, facts: F64, x: float, y: float, radius: float, t: F64, plane: F32) -> None:
-    """Fill the nodes of `plane` (m, m) within `radius` [pixel] with the PSF of a star at (x, y)."""
-    k = _terms(2.0 * x / (facts[3] - 1.0) - 1.0, 2.0 * y / (facts[2] - 1.0) - 1.0, int(facts[1]), t)
+    """Fill the nodes of `plane` (m, m) within `radius` [pixel] with the PSF of a star at the pixel nearest (x, y)."""
+    k = _terms(2.0 * round(x) / (facts[3] - 1.0) - 1.0, 2.0 * round(y) / (facts[2] - 1.0) - 1.0, int(facts[1]), t)
     m = plane.shape[0]
     wide = (math.ceil((radius + 1.5) * facts[0])) + 2
     low, high = max(m // 2 - wide, 0), min(m // 2 + wide + 1, m)
@@ -177,23 +177,38 @@ def _values(nodes: F32, facts: F64, place: F64, off: F64, out: F64) -> None:
 
 
 @helper
-def _draw(image: F32, plane: F32, step: int, star: F64, radius: float, sign: float, w: F64, base: I64) -> None:
-    ny, nx = image.shape
+def _draw(
+    image: F32, plane: F32, step: int, star: F64, radius: float, sign: float, w: F64, base: I64, line: F32
+) -> None:  # fmt: skip
+    """Add a star to the image: of each row of pixels, nodes are first joined along y into `line` (m), then along x."""
+    (ny, nx), m = image.shape, plane.shape[0]
     flux, x, y = star
-    _lattice(x, y, float(step), plane.shape[0], w, base)
+    _lattice(x, y, float(step), m, w, base)
+    light = np.float32(sign * flux)
+    a0, a1, a2, a3 = np.float32(w[0, 0]), np.float32(w[0, 1]), np.float32(w[0, 2]), np.float32(w[0, 3])
+    b0, b1, b2, b3 = np.float32(w[2, 0]), np.float32(w[2, 1]), np.float32(w[2, 2]), np.float32(w[2, 3])
     for j in range(max((math.ceil(y - radius)), 0), min((math.floor(y + radius)) + 1, ny)):
+        v = base[1] + j * step
+        if v < 1 or v > m - 3:
+            continue
         wide = math.sqrt(max(radius * radius - (j - y) ** 2, 0.0))
-        for i in range(max((math.ceil(x - wide)), 0), min((math.floor(x + wide)) + 1, nx)):
-            image[j, i] += np.float32(sign * flux * _height(plane, base[0] + i * step, base[1] + j * step, w))
+        first, last = max((math.ceil(x - wide)), 0), min((math.floor(x + wide)) + 1, nx)
+        p, q, r, s = plane[v - 1], plane[v], plane[v + 1], plane[v + 2]
+        for k in range(max(base[0] + first * step - 1, 0), min(base[0] + (last - 1) * step + 3, m)):
+            line[k] = b0 * p[k] + b1 * q[k] + b2 * r[k] + b3 * s[k]
+        for i in range(first, last):
+            u = base[0] + i * step
+            if u >= 1 and u <= m - 3:
+                image[j, i] += light * (a0 * line[u - 1] + a1 * line[u] + a2 * line[u + 1] + a3 * line[u + 2])
 
 
 @kernel
 def _add(image: F32, nodes: F32, facts: F64, stars: F64, radius: F64, sign: float) -> None:
     t, w, plane = np.empty(MAX_TERMS), np.empty((4, 4)), np.empty((nodes.shape[1], nodes.shape[2]), np.float32)
-    base = np.empty(2, np.int64)
+    base, line = np.empty(2, np.int64), np.empty(nodes.shape[1], np.float32)
     for n in range(len(stars)):
         _plane(nodes, facts, stars[n, 1], stars[n, 2], radius[n], t, plane)
-        _draw(image, plane, int(facts[0]), stars[n], radius[n], sign, w, base)
+        _draw(image, plane, int(facts[0]), stars[n], radius[n], sign, w, base, line)
 
 
 @helper
@@ -325,8 +340,8 @@ def _fit(
     t, ws, p, row = np.empty(MAX_TERMS), np.empty((MAX_GROUP, 4, 4)), np.empty(3), np.empty(3 * MAX_GROUP)
     bases = np.empty((MAX_GROUP, 2), np.int64)
     over, planes = facts[0], np.empty((MAX_GROUP, nodes.shape[1], nodes.shape[2]), np.float32)
-    matrix = np.empty((3 * MAX_GROUP, 3 * MAX_GROUP))
-    inverse, right = np.empty_like(matrix), np.empty(3 * MAX_GROUP)
+    matrix, line = np.empty((3 * MAX_GROUP, 3 * MAX_GROUP)), np.empty(nodes.shape[1], np.float32)
+    inverse, right, before = np.empty_like(matrix), np.empty(3 * MAX_GROUP), np.empty((MAX_GROUP, 3))
     for g in range(len(groups) - 1):
         first, last = groups[g], groups[g + 1]
         for a in range(first, last):
@@ -341,11 +356,14 @@ def _fit(
                 out[a, 0] = math.inf
             continue
         for a in range(first, last):
-            _draw(rest, planes[a - first], int(over), stars[a], radius[a], 1.0, ws[0], bases[0])
+            _draw(rest, planes[a - first], int(over), stars[a], radius[a], 1.0, ws[0], bases[0], line)
+            before[a - first] = stars[a]
         _step(stars, hold, first, last, inverse, right, out)
         for a in range(first, last):
-            _plane(nodes, facts, stars[a, 1], stars[a, 2], radius[a], t, planes[a - first])
-            _draw(rest, planes[a - first], int(over), stars[a], radius[a], -1.0, ws[0], bases[0])
+            _, x, y = before[a - first]
+            if round(x) != round(stars[a, 1]) or round(y) != round(stars[a, 2]):
+                _plane(nodes, facts, stars[a, 1], stars[a, 2], radius[a], t, planes[a - first])
+            _draw(rest, planes[a - first], int(over), stars[a], radius[a], -1.0, ws[0], bases[0], line)
 
 
 @kernel

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nightpipe.kernels import psf as kernels
 from nightpipe.kernels.arrays import flags, float32, plain
+from nightpipe.kernels.meshes import sums_near
 from nightpipe.kernels.psf import MAX_GROUP, Grid
 from nightpipe.maths.psfgrid import Sky
 
@@ -23,7 +24,7 @@ class Fitted:
 
     `flux`, `x`, `y` with errors (inf where the pixels do not tell, 0 for positions that were held); `chi` is the root
     of the reduced chi-square; `wider`, `wider_error` [pixel^2] the excess of variance along an axis over the PSF's.
-    `rest` (ny, nx) is the image without the stars, `level` (ny, nx) the background that was found under them.
+    `data` (ny, nx) is the image less the background that was found under the stars, `rest` (ny, nx) less them, too.
     """
 
     flux: FloatArray
@@ -37,7 +38,7 @@ class Fitted:
     wider: FloatArray
     wider_error: FloatArray
     rest: Image
-    level: Image | None
+    data: Image
 
 
 def fit(
@@ -65,11 +66,11 @@ def fit(
     radius = drawn(grid, now, 0.1 * noise, reach)
     rest = data.copy()
     kernels.add(rest, grid, now, radius, -1.0)
-    level, found = None, np.zeros((len(now), 6))
+    found = np.zeros((len(now), 6))
     for turn in range(passes):
         if box and turn == passes // 2:
             radius = drawn(grid, now, 0.015 * noise, reach)  # faint wings of many stars add up to a level
-            rest = data.copy()
+            np.copyto(rest, data)
             kernels.add(rest, grid, now, radius, -1.0)
             level = level_of(rest, var, sky.bad, box)
             data -= level
@@ -77,7 +78,7 @@ def fit(
         found = kernels.fit_pass(data, rest, var, bad, grid, now, fixed, bounds, radius, reach, sky.slope)
         _tether(now, start, fixed, rest, grid, radius, 0.6 * link)
     judged = kernels.judge(data, rest, var, bad, grid, now, reach, sky.slope)
-    return _told(now, found, judged, order, rest, level)
+    return _told(now, found, judged, order, rest, data)
 
 
 def level_of(rest: Image, var: Image, bad: Bools, box: int) -> Image:
@@ -91,16 +92,9 @@ def level_of(rest: Image, var: Image, bad: Bools, box: int) -> Image:
     edges = np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, columns + 1).astype(int)
     centre = float(np.median(rest[::7, ::7][~bad[::7, ::7]])) if not bad.all() else 0.0
     for _ in range(2):
-        keep = ~bad & (np.square(rest - np.float32(centre)) < 9 * var)
-        count = _box_sums(keep.astype(np.float32), edges)
-        total = _box_sums(np.where(keep, rest, np.float32(0)), edges)
+        total, count = sums_near(rest, var, bad, *edges, centre)
         centre = float(total.sum() / max(count.sum(), 1.0))
     return _joined(_averaged(total, count, centre), edges)
-
-
-def _box_sums(image: Image, edges: tuple[NDArray[np.int_], NDArray[np.int_]]) -> FloatArray:
-    lines = np.add.reduceat(image, edges[1][:-1], axis=1, dtype=np.float32)
-    return np.add.reduceat(lines.astype(np.float64), edges[0][:-1], axis=0)
 
 
 def _averaged(total: FloatArray, count: FloatArray, centre: float) -> FloatArray:
@@ -118,7 +112,7 @@ def _joined(mesh: FloatArray, edges: tuple[NDArray[np.int_], NDArray[np.int_]]) 
         middle = 0.5 * (edge[1:] + edge[:-1] - 1)
         pixel = np.arange(edge[-1])
         weights.append(np.stack([np.interp(pixel, middle, line) for line in np.eye(len(middle))], axis=1))
-    return (weights[0] @ mesh @ weights[1].T).astype(np.float32)
+    return np.asarray((weights[0] @ mesh).astype(np.float32) @ weights[1].T.astype(np.float32))
 
 
 def _tether(
@@ -174,7 +168,7 @@ def grouped(stars: FloatArray, link: float) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _told(
-    now: FloatArray, found: FloatArray, judged: FloatArray, order: NDArray[np.int64], rest: Image, level: Image | None
+    now: FloatArray, found: FloatArray, judged: FloatArray, order: NDArray[np.int64], rest: Image, data: Image
 ) -> Fitted:
     back = np.argsort(order)
     now, found, judged = now[back], found[back], judged[back]
@@ -183,5 +177,5 @@ def _told(
     chi = np.sqrt(judged[:, 0] / np.maximum(judged[:, 1] - 3, 1))
     return Fitted(
         now[:, 0], now[:, 1], now[:, 2], error[:, 0], error[:, 1], error[:, 2], chi, judged[:, 1], 2 * judged[:, 2],
-        2 * judged[:, 3], rest, level,
+        2 * judged[:, 3], rest, data,
     )  # fmt: skip

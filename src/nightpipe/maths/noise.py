@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nightpipe.maths.strips import strips
+
 
 def model_variance(
     model: ArrayLike, read_noise: ArrayLike, *, per_electron: ArrayLike = 1.0, relative: ArrayLike = 0.0
@@ -30,9 +32,18 @@ def expected_signal(data: NDArray[Any], good: NDArray[np.bool_], *, trusted: flo
     eight neighbours; where that mean exceeds `trusted` electrons a pixel's own noise is below five percent of its
     signal, and sharp structure matters more: it keeps its own value. Pixels without a good neighbour keep theirs, too.
     """
-    weight = good.astype(np.float32)
+    result = np.empty_like(data)
+    for rows in strips(data.shape):
+        first = max(rows.start - 1, 0)
+        near = slice(first, rows.stop + 1)
+        inner = slice(rows.start - first, rows.stop - first)
+        result[rows] = _without_itself(data[near], good[near], trusted)[inner]
+    return result
+
+
+def _without_itself(data: NDArray[Any], good: NDArray[np.bool_], trusted: float) -> NDArray[Any]:
     total = _neighbours(np.where(good, data, np.float32(0)).astype(np.float32))
-    count = _neighbours(weight)
+    count = _neighbours(good.astype(np.float32))
     mean = np.where(count > 0, total / np.maximum(count, 1), data)
     return np.where(mean > trusted, data, mean)
 

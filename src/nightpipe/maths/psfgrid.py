@@ -56,7 +56,10 @@ def guess(fwhm: float, ellipticity: float, theta: float, half: int, over: int, b
 
 @dataclass
 class Builder:
-    """The PSF while it is built: nodes `basis` (k, m, m) and the stars (n, 3: flux, x, y) that make it."""
+    """The PSF while it is built: nodes `basis` (k, m, m) and the stars (n, 3: flux, x, y) that make it.
+
+    The image less the stars is kept from fit to fit, and made whole again only where stars were taken off.
+    """
 
     sky: Sky
     basis: FloatArray
@@ -65,6 +68,10 @@ class Builder:
     fwhm: float
     stars: FloatArray
     chi: FloatArray
+
+    def __post_init__(self) -> None:
+        self._data, self._var, self._bad = float32(self.sky.data), float32(self.sky.var), flags(self.sky.bad)
+        self._rest, self._drawn = self._data.copy(), self.stars[:0]
 
     @property
     def half(self) -> int:
@@ -79,16 +86,17 @@ class Builder:
 
     def fit(self, turns: int = 2) -> Image:
         """Fit the stars and return what they leave over."""
-        data, bad = float32(self.sky.data), flags(self.sky.bad)
-        rest, n = data.copy(), len(self.stars)
-        radius = np.full(n, self.grid.reach)
-        kernels.add(rest, self.grid, self.stars, radius, -1.0)
+        data, rest, var, bad, grid, n = self._data, self._rest, self._var, self._bad, self.grid, len(self.stars)
+        rows, columns, _ = stamps(self._drawn, self.half + turns + 1, data.shape)  # a turn moves a star half a pixel
+        rest[rows, columns] = data[rows, columns]
+        self._drawn = self.stars.copy()
+        radius = np.full(n, grid.reach)
+        kernels.add(rest, grid, self.stars, radius, -1.0)
         groups, hold = plain(np.arange(n + 1), np.int64), flags(np.zeros(n))
-        var = float32(self.sky.var)
         for _ in range(turns):
-            kernels.fit_pass(data, rest, var, bad, self.grid, self.stars, hold, groups, radius, 1.5 * self.fwhm,
+            kernels.fit_pass(data, rest, var, bad, grid, self.stars, hold, groups, radius, 1.5 * self.fwhm,
                              self.sky.slope)  # fmt: skip
-        found = kernels.judge(data, rest, var, bad, self.grid, self.stars, 1.5 * self.fwhm, self.sky.slope)
+        found = kernels.judge(data, rest, var, bad, grid, self.stars, 1.5 * self.fwhm, self.sky.slope)
         self.chi = np.sqrt(found[:, 0] / np.maximum(found[:, 1] - 3, 1))
         return rest
 

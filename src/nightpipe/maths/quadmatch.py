@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.kernels.asterisms import QuadTable, find_quads, pose_odds, quad_table, star_grid
-from nightpipe.maths.starlists import neighbours, rounds
+from nightpipe.maths.starlists import cells, neighbours, rounds
 
 FloatArray = NDArray[np.float64]
 
@@ -121,8 +121,8 @@ def _judged(
 ) -> FloatArray:
     grid = star_grid(plane.x[many], plane.y[many], field / 30)
     # stars over the area they cover: a catalogue of a few fields far apart is dense where it has stars
-    cells = np.unique(np.floor(np.stack((plane.x[many], plane.y[many])) / (field / 3)), axis=1).shape[1]
-    density = many.size / (cells * (field / 3) ** 2)
+    filled = np.unique(cells(plane.x[many], plane.y[many], field / 3)).size
+    density = many.size / (filled * (field / 3) ** 2)
     x, y = picture.x[:JUDGES], picture.y[:JUDGES]
     return pose_odds(pose, x, y, own, grid, sigma=0.0035 * field, density=density)
 

@@ -18,14 +18,21 @@ def rounds(x: FloatArray, y: FloatArray, faintness: FloatArray, cell: float) -> 
     cluster nor the knots of a galaxy can then fill the list.
     """
     order = np.argsort(faintness, kind="stable")
-    column, row = (np.floor(v[order] / cell).astype(np.int64) for v in (x, y))
-    index = np.unique(np.stack((column, row)), axis=1, return_inverse=True)[1].ravel()
+    index = cells(x[order], y[order], cell)
     within = np.argsort(index, kind="stable")
     first = np.searchsorted(index[within], index[within])
     turn = np.empty(order.size, np.int64)
     turn[within] = np.arange(order.size) - first
     final = np.argsort(turn, kind="stable")
     return order[final], turn[final]
+
+
+def cells(x: FloatArray, y: FloatArray, cell: float) -> Ints:
+    """Return the number of the square cell, `cell` wide, in which each of the places (n,) lies."""
+    if not x.size:
+        return np.zeros(0, np.int64)
+    column, row = (np.floor(v / cell).astype(np.int64) for v in (x, y))
+    return np.asarray((column - column.min()) * (np.ptp(row) + 1) + row)
 
 
 def neighbours(x: FloatArray, y: FloatArray, count: int) -> NDArray[np.int32]:

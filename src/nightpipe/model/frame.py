@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.base.caveat import Caveat, merged
+from nightpipe.maths.strips import marked
 from nightpipe.model.detector import Detector
 from nightpipe.model.disperser import Disperser
 from nightpipe.model.exposure import Exposure, Header
@@ -68,7 +69,8 @@ class Frame:
     @property
     def good(self) -> NDArray[np.bool_]:
         """Return where the pixels may be measured."""
-        return (self.mask & np.uint32(UNUSABLE)) == 0
+        good = marked(self.mask, UNUSABLE)
+        return np.logical_not(good, out=good)
 
     def variance_of(self, signal: NDArray[Any]) -> Image:
         """Return the variance [electron^2] of pixels whose expected signal is `signal` [electron], noiseless.
@@ -87,11 +89,18 @@ class Frame:
 
     def flagged(self, where: NDArray[np.bool_], flag: Flag) -> Frame:
         """Return a copy with `flag` set where `where` holds."""
-        return replace(self, mask=self.mask | np.where(where, np.uint32(flag), np.uint32(0)))
+        if not where.any():
+            return self
+        mask = self.mask.copy()
+        mask[where] |= np.uint32(flag)
+        return replace(self, mask=mask)
 
 
 def finite(frame: Frame) -> Frame:
     """Return the frame with non-finite data or variance set to zero and flagged `NO_DATA`."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(frame.data.sum()) and np.isfinite(frame.var.sum()):  # one that is not would spoil the sum
+            return frame
     wrong = ~(np.isfinite(frame.data) & np.isfinite(frame.var))
     if not wrong.any():
         return frame

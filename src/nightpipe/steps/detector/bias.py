@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.robust import clipped_stats
+from nightpipe.maths.strips import by_strips
 from nightpipe.model.detector import Comparison
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame, oriented_as
@@ -34,11 +35,12 @@ class Bias(Step):
         """
         bias = bias if frame.detector is None else oriented_as(bias, frame.detector)
         same_shape(frame, bias, "bias")
-        bad = bias.mask & np.uint32(Flag.BAD | Flag.NO_DATA)
+        passed = np.uint32(Flag.BAD | Flag.NO_DATA)
+        (mask,) = by_strips(lambda own, other: (own | (other & passed),), frame.mask, bias.mask)
         subtracted = frame.but(
             data=frame.data - bias.data,
             var=frame.var + bias.var,
-            mask=frame.mask | bad,
+            mask=mask,
             header=frame.header | {"NPBIAS": True},
         )
         return subtracted.flagged(self._offset(bias), Flag.BAD)

@@ -12,6 +12,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.fringes import Ripple, ripples
+from nightpipe.maths.strips import by_strips
 from nightpipe.model.exposure import Header
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame, Image
@@ -191,17 +192,18 @@ class FlatField(Step):
         """
         same_shape(frame, flat, "flat", units=False)
         value, header = self._placed(frame, flat)
-        value = np.where(value > 0, value, np.float32(1)).astype(np.float32)
-        data = frame.data / value
-        relative = flat.var / value**2
-        passed = flat.mask & np.uint32(Flag.NO_FLAT | Flag.BAD | Flag.OUTSIDE_SLIT | Flag.NO_DATA)
+        data, var, photon_var, flat_var = by_strips(
+            _divided, frame.data, frame.var, value, flat.var, 1.0 if frame.photon_var is None else frame.photon_var
+        )
+        passed = np.uint32(Flag.NO_FLAT | Flag.BAD | Flag.OUTSIDE_SLIT | Flag.NO_DATA)
+        (mask,) = by_strips(lambda own, other: (own | (other & passed),), frame.mask, flat.mask)
         return frame.but(
             data=data,
-            var=(frame.var + data**2 * flat.var) / value**2,
-            mask=frame.mask | passed,
-            read_var=_over(frame.read_var, value**2),
-            photon_var=(1 / value if frame.photon_var is None else frame.photon_var / value).astype(np.float32),
-            flat_var=relative.astype(np.float32),
+            var=var,
+            mask=mask,
+            read_var=_over_squared(frame.read_var, value),
+            photon_var=photon_var,
+            flat_var=flat_var,
             header=frame.header | header,
             caveats=flat.caveats,
         )
@@ -239,8 +241,24 @@ def _along(values: FloatArray, blocks: list[tuple[int, int]]) -> FloatArray:
     return np.interp(np.arange(blocks[-1][1]), centres, values)
 
 
-def _over(image: Image | None, divisor: NDArray[Any]) -> Image | None:
-    return None if image is None else (image / divisor).astype(np.float32)
+def _divided(data: Image, var: Image, value: Image, flat_var: Image, photon_var: Any) -> tuple[Image, ...]:
+    """Return data, variance, the variance of an electron and the relative one of the flat, after the division."""
+    value = _dividing(value)
+    data, square = data / value, value**2
+    every = data, (var + data**2 * flat_var) / square, photon_var / value, flat_var / square
+    return tuple(part.astype(np.float32) for part in every)
+
+
+def _over_squared(image: Image | None, divisor: Image) -> Image | None:
+    if image is None:
+        return None
+    (made,) = by_strips(lambda part, by: ((part / _dividing(by) ** 2).astype(np.float32),), image, divisor)
+    return made
+
+
+def _dividing(value: Image) -> Image:
+    """Return the flat, one where it is nothing that could divide."""
+    return np.where(value > 0, value, np.float32(1)).astype(np.float32)
 
 
 def _ranges(where: Bools) -> str:

@@ -11,9 +11,10 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.noise import expected_signal
+from nightpipe.maths.strips import by_strips
 from nightpipe.model.detector import Noise
 from nightpipe.model.exposure import Header
-from nightpipe.model.frame import Frame
+from nightpipe.model.frame import Frame, Image
 from nightpipe.steps.detector.fit import keeps_pedestal, name_of
 
 
@@ -40,18 +41,27 @@ class Electrons(Step):
             raise BadFrameError(f"{name_of(frame)} in adu", frame.unit, "run Electrons once, before the flat field")
         frame = _without_pedestal(frame, self.darkest)
         gain, read_noise = (_per_pixel(frame, values, noise) for values in (noise.gain, noise.read_noise))
-        data = (frame.data * gain).astype(np.float32)
-        read_var = (frame.var * gain**2 + read_noise**2).astype(np.float32)
+        data, read_var = by_strips(_scaled, frame.data, frame.var, gain, read_noise)
         photons = expected_signal(data, frame.good, trusted=self.trusted)
-        photons = np.maximum(photons, -0.5 * read_var)  # not 0: the variance of darkness must be right on average
+        (var,) = by_strips(_noise, read_var, photons)
         return frame.but(
             data=data,
-            var=(read_var + photons).astype(np.float32),
+            var=var,
             unit="electron",
             read_var=read_var,
             header=frame.header | _cards(noise),
             caveats=noise.caveats,
         )
+
+
+def _scaled(data: Image, var: Image, gain: Any, read_noise: Any) -> tuple[Image, Image]:
+    """Return data [electron] and the variance without photons."""
+    return (data * gain).astype(np.float32), (var * gain**2 + read_noise**2).astype(np.float32)
+
+
+def _noise(read_var: Image, photons: Image) -> tuple[Image]:
+    # not 0 where it is negative: the variance of darkness must be right on average
+    return ((read_var + np.maximum(photons, -0.5 * read_var)).astype(np.float32),)
 
 
 def _per_pixel(frame: Frame, values: tuple[float, ...], noise: Noise) -> NDArray[Any] | np.float32:

@@ -36,6 +36,9 @@ def grown(where: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """Return `where` grown by `pixels` in all eight directions."""
     if pixels == 0 or not where.any():
         return where
-    from scipy.ndimage import binary_dilation
-
-    return np.asarray(binary_dilation(where, np.ones((3, 3), dtype=np.bool_), iterations=pixels))
+    rows, columns = np.nonzero(where)
+    around, (ny, nx) = where.copy(), where.shape
+    for dy in range(-pixels, pixels + 1):
+        for dx in range(-pixels, pixels + 1):
+            around[np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1)] = True
+    return around

@@ -12,6 +12,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.robust import line_clipped_mean, mad_std
 from nightpipe.maths.smooth import penalised_spline
+from nightpipe.maths.strips import by_strips, marked
 from nightpipe.model.detector import Amplifier, Detector, Section
 from nightpipe.model.exposure import Header
 from nightpipe.model.flags import Flag
@@ -141,7 +142,9 @@ def _mask(raw: RawFrame, data: NDArray[Any], box: Section, impossible: float) ->
     mask = np.zeros(data.shape, dtype=np.uint32)
     mask[amplifier_map(raw.detector) == 255] = Flag.NO_DATA
     if raw.detector.saturation > 0:
-        mask[np.abs(data) > impossible * raw.detector.saturation] |= np.uint32(Flag.NO_DATA)
+        most = impossible * raw.detector.saturation
+        (unread,) = by_strips(lambda part: (np.abs(part) > most,), data)
+        mask[unread] |= np.uint32(Flag.NO_DATA)
     for section in raw.detector.bad:
         shared = overlap(section, box)
         if shared is not None:
@@ -151,10 +154,11 @@ def _mask(raw: RawFrame, data: NDArray[Any], box: Section, impossible: float) ->
 
 def _assembled(raw: RawFrame, data: NDArray[Any], var: NDArray[Any], mask: NDArray[np.uint32], header: Header) -> Frame:
     turn = raw.detector.oriented
-    unread = (mask & np.uint32(Flag.NO_DATA)) != 0
+    unread = marked(mask, Flag.NO_DATA)
+    data[unread] = var[unread] = 0
     frame = Frame(
-        data=turn(np.where(unread, np.float32(0), data)),
-        var=turn(np.where(unread, np.float32(0), var)),
+        data=turn(data),
+        var=turn(var),
         mask=turn(mask),
         unit="adu",
         exposure=raw.exposure,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.kernels.cosmics import lacosmic
-from nightpipe.maths.robust import clipped_stats, mad_std
+from nightpipe.kernels.meshes import clipped_levels
+from nightpipe.maths.robust import mad_std, truncation
+from nightpipe.maths.strips import by_strips
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
 from nightpipe.steps.imaging.picture import blank_variance
 
 FloatArray = NDArray[np.float64]
 
+
+BRIGHT = 2.5
+"""Pixels of a block that far from its mean [sigma] are light, not sky."""
 
 LARGE = 4_000_000
 """Pixels of an image beyond which its sky is told by a part of them."""
@@ -42,26 +47,25 @@ class SubtractBackground(Step):
             return frame.but(header=frame.header | {"NPSKY": _before(frame)})
         terms = places if self.method == "plane" and len(levels) >= 9 else places[:, :1]
         fitted = self._fit(terms, levels)
-        sky = self._surface(frame.shape, fitted)
-        level = round(float(np.median(sky)) + _before(frame), 4)
-        return frame.but(data=(frame.data - sky).astype(np.float32), header=frame.header | {"NPSKY": level})
+        x, y = (np.linspace(-1, 1, n) for n in (frame.shape[1], frame.shape[0]))
+        across, along = (fitted[1] * x, fitted[2] * y) if len(fitted) == 3 else (0 * x, 0 * y)
+        (data,) = by_strips(
+            lambda part, up: ((part - (fitted[0] + across + up)).astype(np.float32),), frame.data, along[:, None]
+        )
+        # the middle of the plane, which is its median, too
+        return frame.but(data=data, header=frame.header | {"NPSKY": round(float(fitted[0]) + _before(frame), 4)})
 
     def _blocks(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Return (1, x, y) of the middles of blocks, x and y from -1 to 1, and the levels of their sky."""
-        ny, nx = frame.shape
-        good = frame.good
         # where blocks are thousands, a fifth of their pixels tells enough; an odd step takes all columns alike
         thin = 5 if frame.data.size > LARGE else 1
-        rows, values = [], []
-        for y in range(0, ny, self.box):
-            for x in range(0, nx, self.box):
-                part = (slice(y, y + self.box), slice(x, x + self.box))
-                pixels = frame.data[part][good[part]]
-                if pixels.size >= 32:
-                    middle = y + (min(y + self.box, ny) - y - 1) / 2, x + (min(x + self.box, nx) - x - 1) / 2
-                    rows.append((1.0, 2 * middle[1] / max(nx - 1, 1) - 1, 2 * middle[0] / max(ny - 1, 1) - 1))
-                    values.append(clipped_stats(pixels[::thin], clip=2.5)[0])
-        return np.array(rows).reshape(-1, 3), np.array(values)
+        levels = clipped_levels(
+            frame.data, ~frame.good, self.box, clip=BRIGHT, truncation=truncation(BRIGHT), thin=thin
+        )
+        y, x = (_middles(n, self.box) for n in frame.shape)
+        places = np.stack(np.broadcast_arrays(1.0, x[None, :], y[:, None]), axis=-1)
+        known = np.isfinite(levels)
+        return places[known], levels[known]
 
     def _fit(self, terms: FloatArray, levels: FloatArray) -> FloatArray:
         keep = np.ones(len(levels), dtype=np.bool_)
@@ -76,11 +80,12 @@ class SubtractBackground(Step):
             keep = new
         return np.asarray(found, dtype=np.float64)
 
-    def _surface(self, shape: tuple[int, int], fitted: FloatArray) -> NDArray[Any]:
-        if len(fitted) == 1:
-            return np.asarray(fitted[0])
-        x, y = (np.linspace(-1, 1, n) for n in (shape[1], shape[0]))
-        return np.asarray(fitted[0] + fitted[1] * x[None, :] + fitted[2] * y[:, None])
+
+def _middles(n: int, box: int) -> FloatArray:
+    """Return the middles of the blocks of `box` pixels along an axis of `n`, from -1 to 1."""
+    first = np.arange(0, n, box)
+    last = np.minimum(first + box, n) - 1
+    return (first + last) / max(n - 1, 1) - 1
 
 
 def _before(frame: Frame) -> float:
@@ -130,17 +135,18 @@ class CosmicsImage(Step):
         """
         if self.when == "never" or (self.when == "few" and images >= self.enough):
             return frame
+        good = frame.good
         found = lacosmic(
             frame.data,
-            _blank(frame),
-            ~frame.good,
+            _blank(frame, good),
+            ~good,
             photon=1.0 if frame.photon_var is None else frame.photon_var,
             sigclip=self.sigclip,
             objlim=self.objlim,
             growclip=self.grow,
             iterations=self.iterations,
         )
-        hits = found & frame.good
+        hits = found & good
         return frame.flagged(hits, Flag.COSMIC).but(caveats=self._many(hits))
 
     def _many(self, hits: NDArray[np.bool_]) -> tuple[Caveat, ...]:
@@ -149,7 +155,7 @@ class CosmicsImage(Step):
         return (Caveat("cosmics.many", text),) if share > self.most else ()
 
 
-def _blank(frame: Frame) -> NDArray[np.float32]:
+def _blank(frame: Frame, good: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the variance [electron2] that blank sky has, hot pixels with their own: what was taken off made noise."""
-    sky = blank_variance(frame.var, ~frame.good, 64)
-    return sky if frame.read_var is None else np.maximum(sky, frame.read_var)
+    sky = blank_variance(frame.var, ~good, 64)
+    return sky if frame.read_var is None else np.maximum(sky, frame.read_var, out=sky)

@@ -9,6 +9,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.step import Step, parameter
 from nightpipe.kernels.moments import Moments, adaptive
 from nightpipe.maths import extract
+from nightpipe.maths.strips import by_strips
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
 from nightpipe.model.sources import NO_SOURCES, Sources
@@ -62,8 +63,8 @@ class Detect(Step):
 
     def found(self, seen: Picture, *, segments: bool = False) -> tuple[extract.Found, float]:
         """Return what stands out of the noise, with its pixels if asked, and the stars' FWHM [pixel], 0: not known."""
-        ratio: NDArray[np.float32] = np.asarray(seen.data / np.sqrt(seen.var), np.float32)
-        ratio *= np.float32(1 / max(1.0, np.sqrt(seen.covariance)))
+        scale = np.float32(1 / max(1.0, np.sqrt(seen.covariance)))
+        (ratio,) = by_strips(lambda data, var: (data / np.sqrt(var) * scale,), seen.data, seen.var)
         ratio[seen.blind] = 0
         size = self.fwhm or first_size(seen, ratio)
         found = extract.find(

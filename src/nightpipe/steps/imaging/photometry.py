@@ -19,7 +19,7 @@ from nightpipe.model.frame import Frame
 from nightpipe.model.sources import Psf, Sources
 from nightpipe.model.stack import Stack
 from nightpipe.steps.imaging.detect import EXTENDED, SIGMA
-from nightpipe.steps.imaging.picture import Picture, picture
+from nightpipe.steps.imaging.picture import Image, Picture, picture
 
 FloatArray = NDArray[np.float64]
 
@@ -54,9 +54,9 @@ class Photometer(Step):
             told = Caveat("photometry.aperture", "there is no PSF: fluxes are those of apertures, neighbours within")
             return replace(sources, caveats=merged(sources.caveats, (told,)))
         found = self._fitted(seen, sources, psf)
-        if found.level is not None:
-            seen = seen.without(found.level)
-        columns = dict(sources.columns) | self._apertures(seen, found, psf) | self._ellipses(seen, sources)
+        seen = replace(seen, data=found.data)
+        var = seen.variance()
+        columns = dict(sources.columns) | self._apertures(seen, var, found, psf) | self._ellipses(seen, var, sources)
         return self._told(sources, seen, psf, found, columns)
 
     def _fitted(self, seen: Picture, sources: Sources, psf: Psf) -> Fitted:
@@ -68,18 +68,18 @@ class Photometer(Step):
             box=self.box,
         )  # fmt: skip
 
-    def _apertures(self, seen: Picture, found: Fitted, psf: Psf) -> dict[str, FloatArray]:
+    def _apertures(self, seen: Picture, noise: Image, found: Fitted, psf: Psf) -> dict[str, FloatArray]:
         radius = self.aperture * psf.fwhm
         middle = float(np.interp(radius, psf.growth[:, 0], psf.growth[:, 1]))
         share = middle * shares(_grid(psf), radius, found.x, found.y)
-        total, var = extract.circles(seen.data, seen.variance(), seen.bad, found.x, found.y, radius)
+        total, var = extract.circles(seen.data, noise, seen.bad, found.x, found.y, radius)
         scale = 1 / (share * seen.time)
         return {"aperture_flux": total * scale, "aperture_error": np.sqrt(var * seen.covariance) * scale}
 
-    def _ellipses(self, seen: Picture, sources: Sources) -> dict[str, FloatArray]:
+    def _ellipses(self, seen: Picture, noise: Image, sources: Sources) -> dict[str, FloatArray]:
         c = sources.columns
         shape = (sources.x, sources.y, np.maximum(c["a"], 0.5), np.maximum(c["b"], 0.5), c["angle"])
-        total, var, radius = extract.kron(seen.data, seen.variance(), seen.bad, shape, self.kron, self.least)
+        total, var, radius = extract.kron(seen.data, noise, seen.bad, shape, self.kron, self.least)
         return {
             "kron_flux": total / seen.time,
             "kron_error": np.sqrt(var * seen.covariance) / seen.time,

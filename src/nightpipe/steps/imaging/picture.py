@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.extract import background
+from nightpipe.maths.strips import marked
 from nightpipe.model.flags import UNUSABLE, Flag
 from nightpipe.model.frame import Frame
 from nightpipe.model.stack import Stack
@@ -46,20 +47,17 @@ class Picture:
         shining += self.var
         return shining
 
-    def without(self, sky: Image) -> Picture:
-        """Return the picture with more `sky` (ny, nx) taken off."""
-        return replace(self, data=self.data - sky, sky=self.sky + sky)
-
 
 def picture(image: Frame | Stack, box: int) -> Picture:
     """Return `image` ready to be measured, its background from meshes of `box` pixels."""
     bits = image.mask
-    bad, blind = (bits & np.uint32(UNUSABLE)) != 0, (bits & np.uint32(BLIND)) != 0
+    bad, blind = marked(bits, UNUSABLE), marked(bits, BLIND)
     sky, rms = background(image.data, bad, box)
     data = image.data - sky
     var = blank_variance(image.var, bad, box)
     slope = _slope(image, data, var, bad)
-    stated = float(np.sqrt(np.median(var[~bad][::97]))) if not bad.all() else 1.0
+    some = var.ravel()[::97][~bad.ravel()[::97]]
+    stated = float(np.sqrt(np.median(some))) if some.size else 1.0
     covariance = image.covariance if isinstance(image, Stack) else 1.0
     return Picture(
         data, sky, var, slope, bits, bad, blind, _time(image), covariance, rms / stated if stated > 0 else 1.0
@@ -71,10 +69,13 @@ def blank_variance(var: Image, bad: Bools, box: int, step: int = 4) -> Image:
     if min(var.shape) < 16 * step:
         step = 1
     small, _ = background(var[::step, ::step], bad[::step, ::step], max(box // step, 8))
-    ny, nx = var.shape
-    wide = np.repeat(np.repeat(small, step, axis=0), step, axis=1)[:ny, :nx]
-    least = float(var[~bad].min()) if not bad.all() else 1.0
-    return np.maximum(wide, np.float32(max(least, 1e-30)))
+    least = float(np.min(var, where=~bad, initial=np.inf))
+    np.maximum(small, np.float32(max(least, 1e-30) if np.isfinite(least) else 1.0), out=small)
+    wide = np.empty_like(var)
+    for first in range(step):
+        lines = np.repeat(small[: len(wide[first::step])], step, axis=1)
+        wide[first::step] = lines[:, : var.shape[1]]
+    return wide
 
 
 def _slope(image: Frame | Stack, data: Image, var: Image, bad: Bools) -> float:
