@@ -111,6 +111,11 @@ def test_the_response_runs_through_what_the_standard_says(night):
     assert np.all(np.abs(between) < 0.03)  # per Angstrom: no swing between two points
 
 
+def test_the_air_above_a_standard_is_fitted_once(night):
+    (record,) = [one.record for one in night.outcomes.values() if one.node.recipe == "sensitivity"]
+    assert [step["step"] for step in record["steps"]] == ["CorrectTelluric", "CorrectTelluric", "Sensitivity"]
+
+
 def test_a_second_run_does_nothing(night, shared_data):
     again = reduced(shared_data("alfosc-grism4-2020") / "raw", night.out)
     assert again.ran == ()

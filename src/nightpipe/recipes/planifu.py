@@ -93,7 +93,8 @@ def plan_lenslets(night: Night, builder: Builder) -> None:
     if exposures and not reduced and len(exposures) == len(night.of(*SKY)):
         wanted = f"dome and lamps for the detector of {exposures[0].name}, not older than a month"
         raise PlanError(wanted, "none among these frames", "give the output of a night that has some: --calibrations")
-    response, air = _response(builder, reduced), _air(builder, reduced)
+    air = _air(builder, reduced)
+    response = _response(builder, reduced, air)
     groups: dict[tuple[str, str], list[Node]] = defaultdict(list)
     members: dict[tuple[str, str], list[Exposure]] = defaultdict(list)
     for one in reduced:
@@ -268,12 +269,12 @@ def _partner(exposure: Exposure, exposures: list[Exposure]) -> tuple[Exposure | 
     return None, (Caveat("pair.incomplete", f"{letter} of a nodded pair without its {other}: reduced by itself"),)
 
 
-def _response(builder: Builder, reduced: list[Reduced]) -> dict[str, OutputRef]:
+def _response(builder: Builder, reduced: list[Reduced], air: dict[str, OutputRef]) -> dict[str, OutputRef]:
     """Return the response of each detector that has a standard."""
     found = {}
     for mode, (label, spectra) in _standards(reduced, "response").items():
         publish = published("response", label)
-        node = builder.node("sensitivity", inputs={"spectra": spectra}, label=label, publish=publish)
+        node = builder.node("sensitivity", inputs={"spectra": spectra, "air": air[mode]}, label=label, publish=publish)
         found[mode] = node["response"]
     return found
 

@@ -32,11 +32,11 @@ def plan(night: Night, builder: Builder) -> None:
     plan_lenslets(night, builder)
     exposures = [one for one in night.of(*SKY) if not has_lenslets(night, one)]
     reduced = {one.path: _extracted(builder, one, exposures) for one in exposures}
-    responses = _responses(builder, exposures, reduced)
+    air = _air(builder, exposures, reduced)
+    responses = _responses(builder, exposures, reduced, air)
     groups: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
     for exposure in exposures:
         groups[_group(exposure)].append(exposure)
-    air = _air(builder, exposures, reduced)
     combined = {key: _target(builder, members, reduced, responses, air.get(key[0])) for key, members in groups.items()}
     spliced = _splice_arms(builder, groups, combined)
     _classified(builder, groups, combined, spliced)
@@ -262,21 +262,21 @@ def _response_key(exposure: Exposure) -> tuple[str, ...]:
 
 
 def _responses(
-    builder: Builder, exposures: list[Exposure], reduced: dict[str, Node]
+    builder: Builder, exposures: list[Exposure], reduced: dict[str, Node], air: dict[str, OutputRef]
 ) -> dict[tuple[str, ...], OutputRef]:
     """Return the response of each setup that has a standard."""
     standards: dict[tuple[str, ...], list[Exposure]] = defaultdict(list)
     for exposure in exposures:
         if exposure.type is FrameType.STANDARD:
             standards[_response_key(exposure)].append(exposure)
-    return {key: _response(builder, members, reduced) for key, members in standards.items()}
+    return {key: _response(builder, members, reduced, air.get(key[0])) for key, members in standards.items()}
 
 
-def _response(builder: Builder, members: list[Exposure], reduced: dict[str, Node]) -> OutputRef:
+def _response(builder: Builder, members: list[Exposure], reduced: dict[str, Node], air: OutputRef | None) -> OutputRef:
     label = label_of("response", members[0], tuple(members))
     node = builder.node(
         "sensitivity",
-        inputs={"spectra": [reduced[one.path]["spectra"] for one in members]},
+        inputs={"spectra": [reduced[one.path]["spectra"] for one in members], "air": air},
         label=label,
         publish=published("response", label),
     )

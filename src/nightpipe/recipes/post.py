@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nightpipe.base.errors import NoSolutionError
@@ -29,18 +30,23 @@ from nightpipe.steps.spectra.splice import Splice
 
 @recipe(
     "sensitivity",
-    inputs=("spectra",),
+    inputs=("spectra", "air"),
     many=("spectra",),
+    optional=("air",),
     outputs=("response",),
     steps=(FitAir, CorrectTelluric, Sensitivity),
     data=("standards", "extinction", "telluric"),
     sets=(TELLURIC,),
 )
-def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[str, Any]:
+def sensitivity(
+    run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...], air: tuple[AirState, ...] | None = None
+) -> dict[str, Any]:
     """Derive the response from all exposures of standards of one setup; compare repeated ones and choose.
 
-    The air's bands are taken out of the counts first: they leave no dents, and the response does not end at them.
+    The air's bands are taken out of the counts first: they leave no dents, and the response does not end at them. An
+    exposure whose `air` is known is not fitted again.
     """
+    measured = {state.source: state for state in air or ()}
     known: list[tuple[Spectrum, Standard]] = []
     for spectrum in (group[0] for group in spectra if group):
         standard = _standard(spectrum)
@@ -51,7 +57,7 @@ def sensitivity(run: Run, *, spectra: tuple[tuple[Spectrum, ...], ...]) -> dict[
     if not known:
         raise NoSolutionError("a standard star in the slit", "none was found", "look at the two-dimensional spectra")
     tables = tuple(table for _, table in known)
-    stars = tuple(_out_of_air(run, spectrum, table) for spectrum, table in known)
+    stars = tuple(_out_of_air(run, spectrum, table, measured) for spectrum, table in known)
     return {"response": run(Sensitivity, spectra=stars, standards=tables, extinction=_extinction(stars[0].exposure))}
 
 
@@ -76,9 +82,10 @@ def _air_of(run: Run, spectrum: Spectrum, standard: Standard | None) -> AirState
     return state
 
 
-def _out_of_air(run: Run, spectrum: Spectrum, standard: Standard) -> Spectrum:
-    """Return a standard's counts without the air's bands."""
-    state = _air_of(run, spectrum, standard)
+def _out_of_air(run: Run, spectrum: Spectrum, standard: Standard, measured: Mapping[str, AirState]) -> Spectrum:
+    """Return a standard's counts without the air's bands; `measured` is the air by the exposure that saw it."""
+    known = None if spectrum.exposure is None else measured.get(spectrum.exposure.name)
+    state = known or _air_of(run, spectrum, standard)
     result: Spectrum = run(CorrectTelluric, spectrum=spectrum, depth=_depth(spectrum), state=state)
     return result
 

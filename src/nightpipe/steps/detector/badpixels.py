@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nightpipe.base.errors import BadFrameError
 from nightpipe.base.step import Step, parameter
-from nightpipe.maths.robust import mad_std
+from nightpipe.maths.robust import mad_std, running_median
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame, oriented_as
 from nightpipe.steps.detector.fit import same_shape
@@ -66,7 +66,7 @@ class BadPixels(Step):
         """
         found = np.zeros(frame.shape, dtype=np.bool_)
         for axis in (0, 1):
-            rest = frame.data - _along(frame.data, self.size, axis=1 - axis)
+            rest = frame.data - running_median(frame.data, self.size, axis=1 - axis)
             scale = max(float(mad_std(rest)), 1e-6)
             found |= np.abs(rest) > self.hot * scale
             middle = np.median(rest, axis=axis)
@@ -76,7 +76,7 @@ class BadPixels(Step):
 
     def _dead(self, frame: Frame) -> Bools:
         """Return the pixels of a flat that are not like their surroundings, beyond what little light does."""
-        level = _along(frame.data, self.size, axis=1)
+        level = running_median(frame.data, self.size, axis=1)
         off = np.abs(frame.data - level)
         error = self.sigma * np.sqrt(np.maximum(frame.var, 0.0))
         return np.asarray(frame.good & (level > 0) & (off > self.response * level) & (off > error))
@@ -110,12 +110,5 @@ class MaskBad(Step):
 
 def surroundings_ratio(image: NDArray[Any], size: int) -> NDArray[Any]:
     """Return each pixel over the median of its surroundings along the row; 1 where that is not positive."""
-    level = _along(image, size, axis=1)
+    level = running_median(image, size, axis=1)
     return np.divide(image, level, where=level > 0, out=np.ones_like(image))
-
-
-def _along(image: NDArray[Any], size: int, axis: int) -> NDArray[Any]:
-    from scipy.ndimage import median_filter
-
-    window = (size, 1) if axis == 0 else (1, size)
-    return np.asarray(median_filter(image, size=window, mode="nearest"))

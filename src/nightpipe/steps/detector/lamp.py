@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.robust import mad_std
+from nightpipe.maths.robust import mad_std, running_median
 from nightpipe.maths.smooth import penalised_spline
 from nightpipe.model.traces import Trace
 
@@ -76,7 +76,7 @@ def through_slit(shapes: FloatArray, light: FloatArray, *, faint: float = 0.25, 
     `reach` pixels off. Only blocks with less than `faint` of the bright ones' light can be suspected: stray light is
     weak, and elsewhere a blurred slit would look like it.
     """
-    fine = shapes - _running_median(shapes, 25)
+    fine = shapes - running_median(np.nan_to_num(shapes, nan=0.0), 25, axis=1)
     bright = float(np.nanpercentile(light, 85))
     reference = np.nanmedian(fine[light >= 0.6 * bright], axis=0)
     keep = np.isfinite(reference) & (np.abs(reference) < 0.1) & np.isfinite(fine[light > 0]).all(axis=0)
@@ -96,12 +96,6 @@ def _amplitude(fine: FloatArray, reference: FloatArray, reach: int) -> tuple[flo
     values = [float(fine @ other) / power for other in shifted]
     best = int(np.argmax(values))
     return values[best], float(np.std(fine - values[best] * shifted[best])) / power**0.5
-
-
-def _running_median(shapes: FloatArray, width: int) -> FloatArray:
-    from scipy.ndimage import median_filter
-
-    return np.asarray(median_filter(np.nan_to_num(shapes, nan=0.0), size=(1, width), mode="nearest"))
 
 
 def illumination(

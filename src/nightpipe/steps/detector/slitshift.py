@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.robust import masked_median
+from nightpipe.maths.robust import masked_median, running_median
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
 from nightpipe.steps.detector.scene import look
@@ -128,9 +128,7 @@ def moved(illumination: NDArray[Any], shift: float) -> NDArray[Any]:
 
 def smoothed(illumination: NDArray[Any]) -> NDArray[Any]:
     """Return the illumination without its fine structure."""
-    from scipy.ndimage import median_filter
-
-    return np.asarray(median_filter(illumination, size=(_FINE, 1), mode="nearest"))
+    return running_median(illumination, _FINE, axis=0)
 
 
 def witnesses(frame: Frame, flat: Frame) -> NDArray[np.bool_]:

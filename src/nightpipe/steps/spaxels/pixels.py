@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import median_filter
 
 from nightpipe.base.errors import BadFrameError
 from nightpipe.maths.profile import FWHM_PER_SIGMA
+from nightpipe.maths.robust import running_median
 from nightpipe.model.cube import SpaxelSpectra
 
 FloatArray = NDArray[np.float64]
@@ -108,7 +108,7 @@ def pixels_of(spectra: SpaxelSpectra, scale: Scale, leave: Bools) -> Pixels:
     inside = (spectra.wave >= scale.wave[0]) & (spectra.wave <= scale.wave[-1])
     good = spectra.good & inside & ~leave[:, None]
     rows, columns = np.nonzero(good)
-    var = np.asarray(median_filter(np.asarray(spectra.var, np.float64), size=(1, 9), mode="nearest"))
+    var = running_median(np.asarray(spectra.var, np.float64), 9, axis=1)
     wave = spectra.wave[rows, columns]
     place = scale.place(wave)
     nominal = np.interp(place, np.arange(scale.wave.size), scale.step)

@@ -163,7 +163,7 @@ def _wing_scale(surface: Surface, end: float, radius: float, fwhm: float, scale:
     if places.size == 0:
         return scale
     value, template = surface(places, np.zeros(places.size)), moffat(places, fwhm, WING_BETA)
-    weight = template / np.maximum(surface.covariance(places)[:, 0, 0], 1e-30)
+    weight = template / np.maximum(surface.covariance(places, 1)[:, 0, 0], 1e-30)
     prior = 1.0 / (SEAM * scale) ** 2
     return max(float((prior * scale + np.sum(weight * value)) / (prior + np.sum(weight * template))), 0.0)
 
@@ -177,7 +177,7 @@ def reliable_range(surface: Surface, fwhm: float, radius: float) -> tuple[float,
     for sign in (-1.0, 1.0):
         places = sign * np.arange(0.8 * fwhm, radius + 0.25, 0.25)
         value = surface(places, np.zeros(len(places)))
-        sigma = np.sqrt(np.maximum(surface.covariance(places)[:, 0, 0], 0.0))
+        sigma = np.sqrt(np.maximum(surface.covariance(places, 1)[:, 0, 0], 0.0))
         weak = np.flatnonzero(value < 3.0 * sigma)
         ends.append(float(places[weak[0]]) if weak.size else sign * radius)
     return ends[0], ends[1]
