@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import StoreError
-from nightpipe.io import codec
+from nightpipe.io import blocks, codec
 from nightpipe.io.atomic import written
 from nightpipe.maths.poly import Poly1, Poly2
 from nightpipe.model.detector import Amplifier, Detector
@@ -103,6 +103,19 @@ def test_a_frame_comes_back_and_others_can_read_its_images(tmp_path, checksum):
         np.testing.assert_array_equal(hdus["MASK"].data, wanted.mask)
         np.testing.assert_array_equal(hdus["DATA"].data, wanted.data)
         assert ("CHECKSUM" in hdus["DATA"].header) == checksum
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "f4", "f8"])
+@pytest.mark.parametrize("size", [1, 7, 719, 2880, 5000])
+def test_checksums_are_those_of_the_standard(tmp_path, dtype, size):
+    values = (np.random.default_rng(size).random(size) * 250).astype(dtype)
+    hdus = [blocks.primary({}), blocks.image("DATA", values), blocks.image("ZEROS", np.zeros(3, np.uint8))]
+    (tmp_path / "a.fits").write_bytes(b"".join(b"".join(blocks.summed(hdu)) for hdu in hdus))
+    with fits.open(tmp_path / "a.fits", checksum=True) as found:  # a wrong one is a warning
+        assert len(found) == 3
+        for hdu in found:
+            assert hdu.verify_checksum() == hdu.verify_datasum() == 1
+        np.testing.assert_array_equal(found["DATA"].data, values)
 
 
 def test_fields_called_as_the_codec_calls_its_own_do_no_harm(tmp_path):

@@ -18,6 +18,9 @@ _CARD = 80
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
 DTYPE = {bitpix: np.dtype(f">{kind}") for kind, bitpix in _BITPIX.items()}
 """How values are stored, by BITPIX."""
+_ZEROS = "0" * 16
+_PUNCTUATION = b":;<=>?@[\\]^_`"
+"""What an encoded checksum may not hold."""
 _UNSIGNED = {"u2": "i2", "u4": "i4", "u8": "i8"}
 
 Value = bool | int | str
@@ -31,9 +34,9 @@ class Block:
     array: NDArray[Any] | None
 
 
-def primary(cards: Mapping[str, Value]) -> bytes:
-    """Return a primary HDU without data."""
-    return _header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True, **cards})
+def primary(cards: Mapping[str, Value]) -> list[bytes | memoryview]:
+    """Return a primary HDU without data, as pieces to write."""
+    return [_header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True, **cards})]
 
 
 def image(name: str, array: NDArray[Any]) -> list[bytes | memoryview]:
@@ -48,6 +51,43 @@ def image(name: str, array: NDArray[Any]) -> list[bytes | memoryview]:
     cards |= {"PCOUNT": 0, "GCOUNT": 1, "EXTNAME": name[:60], **extra}
     big = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder(">"), copy=False))
     return [_header(cards), big.data.cast("B"), b"\0" * (-big.nbytes % BLOCK)]
+
+
+def summed(hdu: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return an HDU of `primary` or `image` with the cards DATASUM and CHECKSUM.
+
+    The algorithm is that of the FITS standard 4.0, appendix J (Seaman, Pence & Rots).
+    """
+    header, data = bytes(hdu[0]), hdu[1:]
+    total = 0
+    for piece in (data[0][: len(data[0]) & ~3], bytes(data[0][len(data[0]) & ~3 :]) + bytes(data[1])) if data else ():
+        total = _added(total, piece)
+    own = header[: header.index(b"END".ljust(_CARD))] + f"DATASUM = {_value(str(total))}".ljust(_CARD).encode()
+    text = own + f"CHECKSUM= '{_ZEROS}'".ljust(_CARD).encode() + b"END".ljust(_CARD)
+    text = text.ljust(len(text) + -len(text) % BLOCK)
+    code = _encoded(~_added(total, text) & 0xFFFFFFFF)
+    return [text[: len(own) + 11] + code + text[len(own) + 11 + len(code) :], *data]
+
+
+def _added(total: int, content: bytes | memoryview) -> int:
+    """Return the ones' complement sum of 32 bit words of `content`, added to `total`."""
+    total += int(np.frombuffer(content, ">u4").sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def _encoded(value: int) -> bytes:
+    """Return 32 bits as 16 letters and digits, such that their words add up to it."""
+    letters = bytearray(16)
+    for place, byte in enumerate(value.to_bytes(4, "big")):
+        four = [byte // 4 + (byte % 4 if k == 0 else 0) + ord("0") for k in range(4)]
+        while any(letter in _PUNCTUATION for letter in four):
+            for k in (0, 2):
+                if four[k] in _PUNCTUATION or four[k + 1] in _PUNCTUATION:
+                    four[k], four[k + 1] = four[k] + 1, four[k + 1] - 1
+        letters[place::4] = bytes(four)
+    return bytes(letters[-1:] + letters[:-1])
 
 
 def original(stored: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

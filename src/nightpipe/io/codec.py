@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,10 @@ def save(model: Any, path: str | Path, *, durable: bool = False, checksum: bool 
     """
     arrays: Arrays = []
     tree = _encode(model, (), arrays)
-    pieces = _pieces(type(model).__name__, tree, arrays, record)
+    hdus = _hdus(type(model).__name__, tree, arrays, record)
     with written(Path(path), durable=durable) as stream:
-        stream.writelines(_checksummed(pieces) if checksum else pieces)
+        for hdu in hdus:
+            stream.writelines(blocks.summed(hdu) if checksum else hdu)
 
 
 def load(path: str | Path) -> Any:
@@ -142,8 +142,8 @@ _GROUPS: dict[str, Callable[[Any, list[NDArray[Any]]], Any]] = {
 }
 
 
-def _pieces(name: str, tree: Any, arrays: Arrays, record: str) -> list[bytes | memoryview]:
-    """Return the file: a primary HDU, the large arrays, and last the document and the small arrays in one."""
+def _hdus(name: str, tree: Any, arrays: Arrays, record: str) -> list[list[bytes | memoryview]]:
+    """Return the file's HDUs: a primary one, the large arrays, and last the document and the small arrays in one."""
     images: list[list[bytes | memoryview]] = []
     packed, index = bytearray(), []
     for label, array in arrays:
@@ -158,20 +158,11 @@ def _pieces(name: str, tree: Any, arrays: Arrays, record: str) -> list[bytes | m
     if record:
         images.append(blocks.image(RECORD, _bytes(record.encode())))
     images += [blocks.image("NP_MODEL", _bytes(text)), blocks.image("NP_PACKED", _bytes(bytes(packed) or b"\0"))]
-    return [blocks.primary({"NPFORMAT": FORMAT, "NPMODEL": name[:60]}), *(piece for each in images for piece in each)]
+    return [blocks.primary({"NPFORMAT": FORMAT, "NPMODEL": name[:60]}), *images]
 
 
 def _bytes(content: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8)
-
-
-def _checksummed(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    from astropy.io import fits  # a tenth of a second that intermediates need not pay
-
-    plain, summed = BytesIO(b"".join(pieces)), BytesIO()
-    with fits.open(plain, uint=False, do_not_scale_image_data=True) as hdus:
-        hdus.writeto(summed, checksum=True, output_verify="ignore")
-    return [summed.getvalue()]
 
 
 def _array(entry: dict[str, Any], hdus: list[blocks.Block], packed: bytes) -> NDArray[Any]:

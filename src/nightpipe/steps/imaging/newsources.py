@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import NoSolutionError
@@ -59,6 +58,8 @@ class NewSources(Step):
         NoSolutionError
             The catalogue does not overlap the image.
         """
+        from scipy.spatial import cKDTree
+
         ra, dec = wcs.to_sky(sources.x, sources.y)
         known = np.stack(wcs.to_pixel(*catalogue.at(epoch)), axis=1)
         known = known[np.isfinite(known).all(axis=1)]

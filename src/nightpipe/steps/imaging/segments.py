@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from nightpipe.base.step import Step, parameter
 from nightpipe.model.segments import Segments
@@ -32,6 +31,8 @@ class MapSegments(Step):
 
     def _rows(self, places: NDArray[np.float64], listed: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return for each detection the row of the catalogue, from 1, that is nearest and to which it is nearest."""
+        from scipy.spatial import cKDTree
+
         apart, row = (np.asarray(part) for part in cKDTree(listed).query(places))
         back = np.asarray(cKDTree(places).query(listed)[1])
         mutual = (back[row] == np.arange(len(places))) & (apart < self.within)

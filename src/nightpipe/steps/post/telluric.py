@@ -110,16 +110,17 @@ class FitAir(Step):
         return Prior(mean, sigma, ", ".join(dict.fromkeys(state.source for state in told)))
 
     def _fitted(self, model: Model, prior: Prior, airmass: float, pixel: float) -> tuple[FloatArray, FloatArray, Model]:
-        best, _ = _gauss_newton(model, prior, airmass, pixel, prior.mean)
+        best = _most_probable(model, prior, airmass, pixel, prior.mean)
         model = model.unsure(_air(best, airmass, pixel), self.model_error)
-        best, covariance = _gauss_newton(model, prior, airmass, pixel, best)
+        best = _most_probable(model, prior, airmass, pixel, best)
         left = model.residuals(_air(best, airmass, pixel))
         scale = max(1.0, float(1.4826 * np.median(np.abs(left))))
         keep = np.abs(left) < self.clip * scale
-        if keep.all() or keep.mean() < 0.5:
-            return best, covariance, model
-        model = model.without(keep)
-        return (*_gauss_newton(model, prior, airmass, pixel, best), model)
+        if not keep.all() and keep.mean() >= 0.5:
+            model = model.without(keep)
+            best = _most_probable(model, prior, airmass, pixel, best)
+        jacobian = _jacobian(_Distance(model, prior, airmass, pixel), best)
+        return best, np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=np.float64), model
 
 
 class CorrectTelluric(Step):
@@ -188,39 +189,49 @@ def _uncovered(wave: FloatArray) -> NDArray[np.bool_]:
     return np.asarray((wave > 10000.0) & (wave < 10700.0))
 
 
-def _gauss_newton(
-    model: Model, prior: Prior, airmass: float, pixel: float, begin: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the most probable vector (6,) and its covariance, steps halved while they do not help."""
-    fixed = prior.sigma <= 0
-    sigma = np.where(fixed, 1e-6, prior.sigma)
+@dataclass(frozen=True)
+class _Distance:
+    """How far a vector (6,) leaves the data and the prior, in sigma."""
 
-    def left(vector: FloatArray) -> FloatArray:
-        return np.concatenate([model.residuals(_air(vector, airmass, pixel)), (vector - prior.mean) / sigma])
+    model: Model
+    prior: Prior
+    airmass: float
+    pixel: float
 
+    @property
+    def sigma(self) -> FloatArray:
+        """Return the prior's errors; what is fixed has a tiny one."""
+        return np.where(self.prior.sigma <= 0, 1e-6, self.prior.sigma)
+
+    def __call__(self, vector: FloatArray) -> FloatArray:
+        left = self.model.residuals(_air(vector, self.airmass, self.pixel))
+        return np.concatenate([left, (vector - self.prior.mean) / self.sigma])
+
+
+def _most_probable(model: Model, prior: Prior, airmass: float, pixel: float, begin: FloatArray) -> FloatArray:
+    """Return the most probable vector (6,) by Gauss and Newton, steps halved while they do not help."""
+    left = _Distance(model, prior, airmass, pixel)
     best, now = begin.copy(), left(begin)
     for _ in range(TURNS):
-        jacobian = _jacobian(left, best, now)
-        step = -np.linalg.lstsq(jacobian, now, rcond=None)[0]
-        step = np.clip(step, -MOST, MOST)
-        best, now, moved = _damped(left, best, now, step)
-        if np.all(np.abs(moved) < 0.05 * np.minimum(sigma, STEPS)):
+        step = -np.linalg.lstsq(_jacobian(left, best, now), now, rcond=None)[0]
+        best, now, moved = _damped(left, best, now, np.clip(step, -MOST, MOST))
+        if np.all(np.abs(moved) < 0.05 * np.minimum(left.sigma, STEPS)):
             break
-    jacobian = _jacobian(left, best, now)
-    return best, np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=np.float64)
+    return best
 
 
-def _jacobian(left: Any, best: FloatArray, now: FloatArray) -> FloatArray:
+def _jacobian(left: _Distance, best: FloatArray, now: FloatArray | None = None) -> FloatArray:
+    at = left(best) if now is None else now
     columns = []
     for k in range(len(best)):
         moved = best.copy()
         moved[k] += STEPS[k] / 4
-        columns.append((left(moved) - now) / (STEPS[k] / 4))
+        columns.append((left(moved) - at) / (STEPS[k] / 4))
     return np.stack(columns, axis=1)
 
 
 def _damped(
-    left: Any, best: FloatArray, now: FloatArray, step: FloatArray
+    left: _Distance, best: FloatArray, now: FloatArray, step: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     for share in (1.0, 0.5, 0.25, 0.1):
         tried = best + share * step
