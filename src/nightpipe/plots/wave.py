@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from nightpipe.model.frame import Frame
 from nightpipe.model.wave import WaveSolution
 from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, RED, panels, show_image
+
+NAMED = 8
+"""Sky lines that a title names; of more it gives the number."""
 
 
 def arc_fit(wave: WaveSolution, arc: Frame) -> Figure:
@@ -80,11 +85,19 @@ def flexure(wave: WaveSolution) -> Figure:
         shift, sigma = wave.warp.shift(x, y), wave.warp.shift.sigma(x, y)
         axis.plot(y, shift, color=colour, label=f"x = {x[0]:.0f} ({wave.poly(x[0], ny / 2):.0f} A)")
         axis.fill_between(y, shift - sigma, shift + sigma, color=colour, alpha=0.2, lw=0)
-    names = ", ".join(f"{line:.0f}" for line in wave.warp.lines)
     axis.axhline(0, color=GREY, lw=0.6)
-    axis.set(xlabel="y along the slit [pixel]", ylabel="shift [pixel]", title=f"flexure from sky lines {names} A")
+    axis.set(
+        xlabel="y along the slit [pixel]", ylabel="shift [pixel]", title=f"flexure from {_named(wave.warp.lines)} A"
+    )
     axis.legend()
     return figure
+
+
+def _named(lines: Sequence[float]) -> str:
+    """Return which sky lines there are, or between which wavelengths so many of them lie."""
+    if len(lines) > NAMED:
+        return f"{len(lines)} sky lines, {min(lines):.0f} to {max(lines):.0f}"
+    return "sky lines " + ", ".join(f"{line:.0f}" for line in lines)
 
 
 def offsets(rows: list[dict[str, float]]) -> Figure:
