@@ -92,6 +92,24 @@ def test_file_is_a_fits_file_that_others_can_read(tmp_path, spectra):
     assert json.loads(codec.load_record(tmp_path / "a.fits")) == {"steps": []}
 
 
+def test_a_class_is_put_into_the_header_of_its_object_alone(tmp_path, spectra):
+    from astropy.io import fits
+
+    path = tmp_path / "a.fits"
+    export.write_spectra(path, spectra, record='{"steps": []}', reducer="me")
+    for kind in ("II", "Ia"):
+        export.write_cards(path, spectra[1].name, {"SNIDTYPE": kind, "SNIDRLAP": 8.25})
+    with fits.open(path, checksum=True) as hdus:
+        hdus.verify("exception")
+        assert "SNIDTYPE" not in hdus["OBJ1"].header
+        head = hdus["OBJ2"].header
+        assert (head["SNIDTYPE"], head.count("SNIDTYPE"), head["SNIDRLAP"]) == ("Ia", 1, 8.25)
+        assert hdus[0].header["REDUCER"] == "me"
+    for ours, back in zip(spectra, export.read_spectra(path), strict=True):
+        assert np.array_equal(ours.flux, back.flux)
+    assert json.loads(codec.load_record(path)) == {"steps": []}
+
+
 def test_no_objects_is_a_file_too(tmp_path):
     export.write_spectra(tmp_path / "none.fits", ())
     assert export.read_spectra(tmp_path / "none.fits") == ()

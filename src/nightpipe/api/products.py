@@ -136,8 +136,10 @@ class Publisher:
         else:
             for path, file in zip(product.stored, files, strict=True):
                 self.store.publish(path, file)
-            if product.kind == CLASSIFICATION:
-                _write_classes(product)
+            if product.kind == CLASSIFICATION and (path := _write_classes(product)).exists():
+                record = _record(path)
+                file = str(path.relative_to(self.store.out))
+                self.ledger.product(file, record, _output_of(record, path), checksum(path))
 
     def _write_image(self, stored: Path, outcome: Outcome, path: Path) -> None:
         from nightpipe.io.export import write_image
@@ -170,18 +172,25 @@ def _write_spectra(product: Product, who: str) -> None:
         write_ascii(product.path.with_name(f"{product.path.stem}{suffix}.txt"), spectrum)
 
 
-def _write_classes(product: Product) -> None:
-    """Put the answers into the headers of the text spectra that were classified, under our keys and those of SNID."""
-    from nightpipe.io.classifier import text_keywords
+def _write_classes(product: Product) -> Path:
+    """Put the answers into the headers of the spectra that were classified, FITS and text, under our keys and those of
+    SNID; return the FITS file.
+    """
+    from nightpipe.io.classifier import snid_keywords, text_keywords
+    from nightpipe.io.export import write_cards
     from nightpipe.io.text import write_keys
 
     spectrum = product.path.parent / product.path.name.partition("_class")[0]
+    table = spectrum.with_name(f"{spectrum.name}.fits")
     for found in product.models():
+        if table.exists():
+            write_cards(table, found.object, snid_keywords(found))
         for text in sorted(spectrum.parent.glob(f"{spectrum.name}.txt")) + sorted(
             spectrum.parent.glob(f"{spectrum.name}_obj*.txt")
         ):
             if f"# OBJECT: {found.object}\n" in text.read_text(encoding="ascii"):
                 write_keys(text, text_keywords(found))
+    return table
 
 
 def _write_difference(product: Product, who: str) -> None:

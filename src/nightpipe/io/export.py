@@ -22,7 +22,16 @@ from nightpipe.model.frame import Frame
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.model.wave import WaveSolution
 
-__all__ = ["read_spectra", "to_ccddata", "to_specutils", "to_table", "write_ascii", "write_image", "write_spectra"]
+__all__ = [
+    "read_spectra",
+    "to_ccddata",
+    "to_specutils",
+    "to_table",
+    "write_ascii",
+    "write_cards",
+    "write_image",
+    "write_spectra",
+]
 
 RECORD = "RECORD"
 FACTS = "FACTS"
@@ -86,6 +95,21 @@ def write_image(
         along.header["BUNIT"] = ("Angstrom", "vacuum wavelength of each pixel")
         hdus.append(along)
     _write(fits, path, [*hdus, *_recorded(fits, record)], durable=durable)
+
+
+def write_cards(path: str | Path, name: str, keys: Mapping[str, Any]) -> None:
+    """Put cards into the extensions of the object `name` in a file of `write_spectra`, in place of those of the same
+    name; the spectra stay as they are.
+
+    The file is written anew under a temporary name and renamed. Raises StoreError.
+    """
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False) as hdus:
+        for hdu in hdus:
+            if hdu.header.get("OBJNAME") == name:
+                hdu.header.update(keys)
+        _write(fits, path, list(hdus), durable=True)
 
 
 def read_spectra(path: str | Path) -> tuple[Spectrum, ...]:

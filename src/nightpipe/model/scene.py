@@ -158,6 +158,14 @@ class Scene:
         return self.chi2 + float(np.log(max(self.dof, 2))) * (len(self.values) + linear)
 
 
+def slack(snr: float, mismatch: float) -> float:
+    """Return the chi2 per element that a shape of seeing adds which is wrong by a share `mismatch` of the light.
+
+    In slices of wavelength a lenslet has about the signal to noise of a bin of the spectrum, `snr`.
+    """
+    return (mismatch * max(snr, 0.0)) ** 2
+
+
 class Reason(IntFlag):
     """Why a spectrum has its quality."""
 

@@ -99,15 +99,17 @@ def flexure(shift: SpaxelShift, spaxels: SpaxelSet, spectra: SpaxelSpectra) -> F
     x = spaxels.x[pick]
     y = spaxels.centre[pick, 0]
     dx, dy = shift.at(x, y)
-    field.quiver(x, y, dx, dy, color=BLUE if shift.accepted else GREY, width=0.003)
-    field.set(xlabel="x [pixel]", ylabel="y [pixel]", title=_shifted(shift))
+    arrows = field.quiver(x, y, dx, dy, color=BLUE if shift.accepted else GREY, width=0.003)
+    field.quiverkey(arrows, 0.84, -0.1, 0.5, "0.5 pixel", labelpos="E", coordinates="axes", fontproperties={"size": 7})
+    field.set(xlabel="x [pixel]", ylabel="y [pixel]")
+    field.set_title(_shifted(shift), fontsize=8)
     wave, level = _sky(spectra)
     sky.plot(wave, level, color=INK, drawstyle="steps-mid", lw=0.8)
     for line in shift.lines:
         sky.axvline(line, color=BLUE, lw=0.7, ls=":")
-    top = float(np.nanmax(level)) if np.isfinite(level).any() else 1.0
-    for line, name in SKY_LINES:
-        sky.annotate(name, (line, 0.96 * top), fontsize=7, color=GREY, ha="center")
+    for number, (line, name) in enumerate(SKY_LINES):  # above the frame, in turns, for two stand 120 Angstrom apart
+        place = {"xy": (line, 0.99 - 0.045 * (number % 2)), "xycoords": ("data", "axes fraction")}
+        sky.annotate(name, **place, fontsize=7, color=GREY, ha="center", va="top")
     sky.set(xlabel="vacuum wavelength [A]", ylabel=f"sky [{spectra.unit}/A per lenslet]",
             title="sky of the fainter lenslets, and the lines that the shift is from")  # fmt: skip
     return figure
@@ -120,7 +122,7 @@ def _shifted(shift: SpaxelShift) -> str:
     verdict = "" if shift.accepted else "  NOT ACCEPTED"
     return (
         f"dx {shift.dx:+.3f} +- {ex:.3f}, dy {shift.dy:+.3f} +- {ey:.3f} pixel,"
-        f" turn {1e5 * shift.turn:+.1f}e-5{verdict}"
+        f" turn {1e5 * shift.turn:+.1f}e-5 radian{verdict}"
     )
 
 
@@ -132,7 +134,7 @@ def _sky(spectra: SpaxelSpectra, step: float = 6.0) -> tuple[FloatArray, FloatAr
     lit = good.any(axis=1)
     faint = lit & (total <= np.median(total[lit])) if lit.any() else lit
     grid = np.arange(3700.0, 9300.0, step)
-    place = np.digitize(spectra.wave[faint][good[faint]], grid) - 1
+    place = np.floor((spectra.wave[faint][good[faint]] - grid[0]) / step).astype(np.int64)
     values = density[faint][good[faint]]
     order = np.argsort(place, kind="stable")
     place, values = place[order], values[order]
@@ -155,8 +157,13 @@ def field(cube: Cube, *, band: tuple[float, float] = (5000.0, 8000.0)) -> Figure
 
 
 def band_light(cube: Cube, band: tuple[float, float]) -> FloatArray:
-    """Return the mean of each lenslet over a band; NaN where it has no light."""
+    """Return the mean of each lenslet over a band; NaN where less than a quarter of it was measured.
+
+    Where the detector's edge cuts a spectrum, what the field shows there stands for it: else its part of a sky that
+    changes with wavelength would look dark or bright.
+    """
     inside = (cube.wave >= band[0]) & (cube.wave <= band[1])
     good = cube.var[inside] > 0
-    total = np.where(good, cube.flux[inside], 0.0).sum(axis=0, dtype=np.float64)
-    return np.asarray(np.where(good.any(axis=0), total / np.maximum(good.sum(axis=0), 1), np.nan))
+    usual = [np.median(row[seen]) if seen.any() else 0.0 for row, seen in zip(cube.flux[inside], good, strict=True)]
+    light = np.where(good, cube.flux[inside], np.array(usual)[:, None]).mean(axis=0, dtype=np.float64)
+    return np.asarray(np.where(good.mean(axis=0) > 0.25, light, np.nan))

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
@@ -27,6 +28,8 @@ from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panel
 FloatArray = NDArray[np.float64]
 BANDS = ((0.10, GOLD), (0.20, RED))
 """Half widths of the bands within which a standard should agree with its table."""
+SMALL = 8
+"""Size of the titles."""
 MARK = "#19e3ff"
 """Of what marks the centre: seen on dark and on bright lenslets."""
 
@@ -40,7 +43,8 @@ def spaxel_map(cube: Cube, scene: Scene) -> Figure:
 
 def _map(axis: Axes, cube: Cube, scene: Scene) -> None:
     light = band_light(cube, (5000.0, 7500.0))
-    hexmap(axis, cube.east, cube.north, light, cmap="magma", title=f"placed by {_placed(scene)}")
+    hexmap(axis, cube.east, cube.north, light, cmap="magma")
+    axis.set_title(f"lenslets, 5000 to 7500 A; placed by {_placed(scene)}", fontsize=SMALL)
     if scene.used.shape == cube.east.shape:
         outline(axis, cube.east[scene.used], cube.north[scene.used], colour=GREY)
     for other in scene.others:
@@ -58,7 +62,8 @@ def _centre(axis: Axes, scene: Scene) -> None:
     """Mark the target: a cross where astrometry led, a circle where the brightest source did, black by a person."""
     east, north, how = scene.target.east, scene.target.north, scene.place.how
     if how == "person":
-        axis.plot(east, north, "x", ms=11, mew=2.4, color="black", zorder=5)
+        white = [withStroke(linewidth=4.5, foreground="white")]  # else it is lost where no light is
+        axis.plot(east, north, "x", ms=11, mew=2.4, color="black", zorder=5, path_effects=white)
     elif how in ("guider", "header"):
         axis.plot(east, north, "+", ms=14, mew=1.6, color=MARK, zorder=5)
     else:
@@ -82,6 +87,7 @@ def profile(scene: Scene) -> Figure:
     """Draw the light about the target by distance: data, model, residual."""
     figure, (top, bottom) = panels(2, size=(6.5, 5.6), height_ratios=[2.2, 1], sharex=True)
     _profile(top, scene)
+    top.set(xlabel="")
     bottom.errorbar(scene.radius, scene.profile - scene.profile_model, scene.profile_error, fmt=".", ms=4, color=BLUE)
     bottom.axhline(0.0, color=INK, lw=0.6)
     bottom.set(xlabel="distance from the target [arcsec]", ylabel="data - model")
@@ -93,10 +99,13 @@ def _profile(axis: Axes, scene: Scene) -> None:
     axis.errorbar(scene.radius, scene.profile, scene.profile_error, fmt=".", ms=4, color=BLUE, label="data")
     axis.plot(scene.radius[order], scene.profile_model[order], color=RED, lw=1.2, label="model")
     axis.set(ylabel="share of the light per lenslet", xlabel="distance [arcsec]")
+    top = float(np.max(scene.profile_model, initial=1e-6))
+    axis.set_yscale("symlog", linthresh=1e-2 * top, linscale=0.5)  # the wings show, and what falls below nothing, too
+    axis.axhline(0.0, color=PALE, lw=0.6, zorder=0)
     axis.set_title(
         f'{scene.method}: FWHM {scene.fwhm:.2f}" at {scene.reference:.0f} A, power {scene.rho:+.2f},'
         f" chi2 {scene.chi2_near:.2f}",
-        fontsize=8,
+        fontsize=SMALL,
     )
     axis.legend()
 
@@ -143,7 +152,8 @@ def _check(axis: Axes, spectrum: Spectrum, standard: Standard) -> None:
         axis.axhspan(1.0 - half, 1.0 + half, color=colour, alpha=0.15, lw=0)
     axis.axhline(1.0, color=INK, lw=0.6)
     axis.plot(wave, ratio / shape, color=BLUE, drawstyle="steps-mid", lw=0.9)
-    axis.set(ylim=(0.6, 1.4), xlabel="vacuum wavelength [A]", ylabel="shape / table", title=f"level {shape:.3f}")
+    axis.set(ylim=(0.6, 1.4), xlabel="vacuum wavelength [A]", ylabel="shape / table")
+    axis.set_title(f"shape against the table; level {shape:.3f}", fontsize=SMALL)
 
 
 def ratio_to(spectrum: Spectrum, standard: Standard) -> tuple[FloatArray, FloatArray]:
@@ -207,7 +217,13 @@ def _finder(axis: Axes, finder: Finder | None, cube: Cube) -> None:
     axis.set(
         xlabel="east [arcsec]", ylabel="north [arcsec]", aspect="equal", xlim=(reach, -reach), ylim=(-reach, reach)
     )
-    axis.set_title(f"finder: {finder.frames} guider frames, {finder.solved}", fontsize=8)
+    for name, (x, y) in {"N": (0, 1), "E": (-1, 0)}.items():
+        tip, foot = (0.93 + 0.09 * x, 0.06 + 0.09 * y), (0.93, 0.06)
+        axis.annotate("", tip, foot, "axes fraction", "axes fraction", arrowprops={"arrowstyle": "->", "color": RED})
+        axis.annotate(name, (0.93 + 0.12 * x, 0.06 + 0.12 * y), xycoords="axes fraction", ha="center", va="center",
+                      fontsize=SMALL, color=RED)  # fmt: skip
+    count = f"{finder.frames} frame{'s' if finder.frames != 1 else ''} of the guider"
+    axis.set_title(f"finder: {count}, {finder.solved}", fontsize=SMALL)
 
 
 def _spectrum(axis: Axes, spectrum: Spectrum, more: Callable[[Axes], None] | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from nightpipe.base.step import Step, parameter
-from nightpipe.model.scene import Scene
+from nightpipe.model.scene import Scene, slack
 
 
 class ChooseScene(Step):
@@ -53,10 +53,7 @@ class ChooseScene(Step):
         return plain, f"nothing fits better: {fits}"
 
     def holds(self, scene: Scene) -> bool:
-        """Tell whether a scene fits about the target: to the noise, or to what its shape is not known better than.
-
-        In slices of wavelength a lenslet has about the signal to noise of a bin of the spectrum.
-        """
-        allowed = (self.mismatch * max(scene.snr, 0.0)) ** 2
+        """Tell whether a scene fits about the target: to the noise, or to what its shape is not known better than."""
+        allowed = slack(scene.snr, self.mismatch)
         smooth = scene.structure < self.structure or scene.chi2_near < 1.0 + allowed
         return scene.chi2_near < self.chi2 + allowed and smooth
