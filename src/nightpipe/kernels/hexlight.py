@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nightpipe.kernels.arrays import F64, float64
-from nightpipe.kernels.build import kernel
+from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.threads import each_strip
 
 _STRIP = 8192
@@ -46,6 +46,19 @@ def _filled(
     each_strip(work, len(place), _STRIP)
 
 
+@helper
+def _shape(core: float, blur: F64, own: F64, extent: float) -> tuple[float, float, float, bool]:
+    """Return the covariance xx, yy, xy of one Gaussian as it is seen, and whether the hexagon only widens it."""
+    xx = max(core + blur[0] + own[1], _LEAST)  # a fit may try a blur that is none
+    yy = max(core + blur[1] + own[2], _LEAST)
+    most = 0.95 * np.sqrt(xx * yy)
+    xy = min(max(blur[2] + own[3], -most), most)
+    wide = xx * yy - xy * xy > (_WIDE * _WIDE * extent) ** 2
+    if wide:
+        xx, yy = xx + extent, yy + extent
+    return xx, yy, xy, wide
+
+
 @kernel
 def _hexlight(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64, facts: F64, found: F64) -> None:
     area, extent = facts[0], facts[1]
@@ -54,13 +67,7 @@ def _hexlight(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64,
         for k in range(star.shape[0]):
             core = (star[k, 1] * size[e]) ** 2
             for m in range(body.shape[0]):
-                xx, yy = core + blur[0] + body[m, 1], core + blur[1] + body[m, 2]
-                xx, yy = max(xx, _LEAST), max(yy, _LEAST)  # a fit may try a blur that is none
-                most = 0.95 * np.sqrt(xx * yy)
-                xy = min(max(blur[2] + body[m, 3], -most), most)
-                wide = xx * yy - xy * xy > (_WIDE * _WIDE * extent) ** 2
-                if wide:
-                    xx, yy = xx + extent, yy + extent
+                xx, yy, xy, wide = _shape(core, blur, body[m], extent)
                 det = xx * yy - xy * xy
                 front = star[k, 0] * body[m, 0] / (2.0 * np.pi * np.sqrt(det))
                 last = 1 if wide else rule.shape[0]
@@ -91,12 +98,7 @@ def _hexslopes(place: F64, size: F64, star: F64, blur: F64, body: F64, rule: F64
         for k in range(star.shape[0]):
             core = (star[k, 1] * size[e]) ** 2
             for m in range(body.shape[0]):
-                xx, yy = max(core + blur[0] + body[m, 1], _LEAST), max(core + blur[1] + body[m, 2], _LEAST)
-                most = 0.95 * np.sqrt(xx * yy)
-                xy = min(max(blur[2] + body[m, 3], -most), most)
-                wide = xx * yy - xy * xy > (_WIDE * _WIDE * extent) ** 2
-                if wide:
-                    xx, yy = xx + extent, yy + extent
+                xx, yy, xy, wide = _shape(core, blur, body[m], extent)
                 det = xx * yy - xy * xy
                 front = star[k, 0] * body[m, 0] / (2.0 * np.pi * np.sqrt(det))
                 ixx, iyy, ixy = yy / det, xx / det, -xy / det

@@ -29,20 +29,26 @@ def _design(place: F64, sigma: F64, flux: F64, along: F64, moves: int, widths: i
             if amount == 0.0:
                 continue
             x, s, v = place[k, n], sigma[k, n], along[n]
-            for i in range(max(int(x - REACH * s), 0), min(int(x + REACH * s) + 2, out.shape[1])):
-                a, b = (i - 0.5 - x) / s, (i + 0.5 - x) / s
-                share = amount * (_below(b) - _below(a))
-                ga, gb = _NORM * math.exp(-0.5 * a * a), _NORM * math.exp(-0.5 * b * b)
-                moved, wider = -amount * (gb - ga) / s, -amount * (b * gb - a * ga) / s
+            first = max(int(x - REACH * s), 0)
+            b = (first - 0.5 - x) / s
+            below, gb = _below(b), _NORM * math.exp(-0.5 * b * b)
+            for i in range(first, min(int(x + REACH * s) + 2, out.shape[1])):
+                a, under, ga = b, below, gb  # where one pixel ends, the next begins
+                b = (i + 0.5 - x) / s
+                below = _below(b)
+                share = amount * (below - under)
                 out[k, i, 0] += share
-                power = 1.0
-                for j in range(moves):
-                    out[k, i, 1 + j] += moved * power
-                    power *= v
-                power = 1.0
-                for j in range(widths):
-                    out[k, i, 1 + moves + j] += wider * power
-                    power *= v
+                if moves + widths:
+                    gb = _NORM * math.exp(-0.5 * b * b)
+                    moved, wider = -amount * (gb - ga) / s, -amount * (b * gb - a * ga) / s
+                    power = 1.0
+                    for j in range(moves):
+                        out[k, i, 1 + j] += moved * power
+                        power *= v
+                    power = 1.0
+                    for j in range(widths):
+                        out[k, i, 1 + moves + j] += wider * power
+                        power *= v
                 power = 1.0
                 for j in range(gains):
                     out[k, i, 1 + moves + widths + j] += share * power
@@ -53,8 +59,11 @@ def _design(place: F64, sigma: F64, flux: F64, along: F64, moves: int, widths: i
 def _each(place: F64, sigma: F64, out: F64) -> None:
     for n in range(place.shape[0]):
         x, s = place[n], sigma[n]
-        for i in range(max(int(x - REACH * s), 0), min(int(x + REACH * s) + 2, out.shape[1])):
-            out[n, i] = _below((i + 0.5 - x) / s) - _below((i - 0.5 - x) / s)
+        first = max(int(x - REACH * s), 0)
+        below = _below((first - 0.5 - x) / s)
+        for i in range(first, min(int(x + REACH * s) + 2, out.shape[1])):
+            under, below = below, _below((i + 0.5 - x) / s)
+            out[n, i] = below - under
 
 
 def design(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightpipe.maths.lines import smeared, smeared_slope
+from nightpipe.maths.lines import smeared
 from nightpipe.maths.skyshift import UNKNOWN
 
 FloatArray = NDArray[np.float64]
@@ -21,7 +21,8 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of the sky in n spectra: `flux`, `weight` (n, w; 1 / variance, 0 where not usable) at columns `x`.
+    """One feature of the sky in n spectra: `flux`, `weight` (n, w; 1 / variance, 0 where not usable) at columns `x`,
+    which follow each other.
 
     Lines l lie at `place` (n, l) [pixel] with relative `strength` (l,) and are of `kind` (l,), numbered from 0: each
     kind has its own brightness. `sigma` (n,) [pixel] is the width of a line before the pixel, `scale` (n,) what each
@@ -104,9 +105,13 @@ def _kinds(feature: Feature) -> Index:
 
 def _kernels(feature: Feature, shift: float) -> tuple[FloatArray, FloatArray]:
     """Return each line's profile in each spectrum (n, l, w), and its change with the shift."""
-    distance = feature.x[:, None, :] - feature.place[:, :, None] - shift
+    from scipy.special import ndtr
+
+    edge = np.concatenate([feature.x - 0.5, feature.x[:, -1:] + 0.5], axis=1)  # pixels follow each other
     sigma, scale = feature.sigma[:, None, None], feature.scale[:, None, None]
-    return scale * smeared(distance, sigma), scale * smeared_slope(distance, sigma)
+    t = (edge[:, None, :] - feature.place[:, :, None] - shift) / sigma
+    height = np.exp(-0.5 * t * t) / (np.sqrt(2.0 * np.pi) * sigma)
+    return scale * np.diff(ndtr(t), axis=2), -scale * np.diff(height, axis=2)
 
 
 def _by_kind(light: FloatArray, strength: FloatArray, kind: Index) -> list[FloatArray]:

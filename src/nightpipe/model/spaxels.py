@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.base.caveat import Caveat
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -135,9 +140,13 @@ class SpaxelWaves:
 
     def law(self, wave: ArrayLike) -> FloatArray:
         """Return the nominal place along a spectrum [pixel] of vacuum wavelengths [Angstrom]."""
+        return np.asarray(self._law(np.asarray(wave, dtype=np.float64)))
+
+    @cached_property
+    def _law(self) -> CubicSpline:
         from scipy.interpolate import CubicSpline
 
-        return np.asarray(CubicSpline(self.law_wave, self.law_pixel)(np.asarray(wave, dtype=np.float64)))
+        return CubicSpline(self.law_wave, self.law_pixel)
 
     def column(self, k: int | IntArray, wave: ArrayLike, row: ArrayLike = 0.0) -> FloatArray:
         """Return the column [pixel] of `wave` [Angstrom] for lenslet(s) `k` whose light lies about `row`."""

@@ -35,7 +35,8 @@ class GridCube(Step):
         """
         wave = np.linspace(self.low, self.high, self.bins)
         grid = edges(wave)
-        rows = [_rebinned(spectra, k, grid) for k in range(len(spectra))]
+        good = spectra.good
+        rows = [_rebinned(spectra, k, good[k], grid) for k in range(len(spectra))]
         value, var, fraction = (
             np.array([getattr(row, name) for row in rows]).T for name in ("value", "var", "fraction")
         )
@@ -68,10 +69,10 @@ def pixel_edges(spectra: SpaxelSpectra, k: int) -> FloatArray:
     return np.concatenate([[first], first + np.cumsum(step)])
 
 
-def _rebinned(spectra: SpaxelSpectra, k: int, grid: FloatArray) -> Rebinned:
+def _rebinned(spectra: SpaxelSpectra, k: int, good: NDArray[np.bool_], grid: FloatArray) -> Rebinned:
     step = np.maximum(spectra.step[k], 1e-6)
     density, var = spectra.flux[k] / step, spectra.var[k] / step**2
-    return rebin(pixel_edges(spectra, k), density, var, spectra.good[k], grid, density=True, lags=LAGS)
+    return rebin(pixel_edges(spectra, k), density, var, good, grid, density=True, lags=LAGS)
 
 
 def _flags(spectra: SpaxelSpectra, k: int, grid: FloatArray) -> NDArray[np.uint32]:

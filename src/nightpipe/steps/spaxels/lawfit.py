@@ -117,14 +117,14 @@ def strengths(lamp: LampLight, laws: Laws, number: int, likely: FloatArray, doub
     size, lines = lamp.flux.shape[1], len(lamp.along)
     base = np.linspace(-1.0, 1.0, size)[None, :] ** np.arange(BACKGROUND)[:, None]
     normal, right = np.zeros((lines, lines)), np.zeros(lines)
+    weight = lamp.weight / (1.0 + lamp.weight * (COHERENT * np.maximum(lamp.flux, 0.0)) ** 2)
+    solve = np.linalg.pinv(np.einsum("im,nm,jm->nij", base, weight, base, optimize=True))
     for k in range(len(place)):
         share = linefield.each(place[k], width[k], size) * gain[k][:, None]
-        y = lamp.flux[k]
-        w = lamp.weight[k] / (1.0 + lamp.weight[k] * (COHERENT * np.maximum(y, 0.0)) ** 2)
+        y, w = lamp.flux[k], weight[k]
         # the continuum of each lenslet is projected out
-        solve = np.linalg.pinv((base * w) @ base.T)
-        against = (share * w) @ base.T @ solve
-        share, y = share - against @ base, y - (solve @ ((base * w) @ y)) @ base
+        against = (share * w) @ base.T @ solve[k]
+        share, y = share - against @ base, y - (solve[k] @ ((base * w) @ y)) @ base
         normal += (share * w) @ share.T
         right += (share * w) @ y
     sure = 1.0 / (doubt * np.maximum(likely, 1e-9)) ** 2

@@ -40,6 +40,7 @@ class Sky:
     use: Index
     row: FloatArray
     scale: FloatArray
+    good: NDArray[np.bool_]
 
     def windows(self) -> list[Window]:
         """Return the features of the sky, as the lenslet in the middle of the detector should show them."""
@@ -60,13 +61,14 @@ class Sky:
         element = at - self.spectra.first[k][:, None]
         held = (element >= 0) & (element < self.spectra.flux.shape[1])
         place = k[:, None], np.clip(element, 0, self.spectra.flux.shape[1] - 1)
-        good = held & self.spectra.good[place]
+        good = held & self.good[place]
         weight = np.where(good, 1.0 / np.where(good, self.spectra.var[place], 1.0), 0.0)
         complete = (good.sum(axis=1) >= 0.8 * at.shape[1])[:, None]
         wave, strength, kind = self._lines(window.wave, (half + 4.0) * self.step(window.wave))
-        columns = np.stack([self.waves.column(k, np.full(k.size, w), self.row[k]) for w in wave], axis=1)
-        law = self.waves.law(np.array([window.wave])) / self.waves.scale
-        fwhm = np.array([np.polynomial.polynomial.polyval(law[0], self.waves.fwhm_px[j]) for j in k])
+        laws = self.waves.law(wave) / self.waves.scale
+        columns = np.stack([self.waves.place(k, np.full(k.size, law), self.row[k]) for law in laws], axis=1)
+        law = float(self.waves.law(window.wave)) / self.waves.scale
+        fwhm = np.polynomial.polynomial.polyval(law, self.waves.fwhm_px[k].T)
         sigma = np.sqrt(np.maximum((fwhm / FWHM_PER_SIGMA) ** 2 - 1.0 / 12.0, 0.1))
         return Feature(
             self.spectra.flux[place].astype(np.float64), weight * complete, at.astype(np.float64), columns, strength,
@@ -99,7 +101,8 @@ class Sky:
 def sky_of(spectra: SpaxelSpectra, spaxels: SpaxelSet, waves: SpaxelWaves, lines: LineList) -> Sky:
     """Choose the lenslets: those no brighter than the field's middle by more than its scatter, if a third is left."""
     n = len(spectra)
-    inside = spectra.good & (spectra.wave > 5000) & (spectra.wave < 9000)
+    good = spectra.good
+    inside = good & (spectra.wave > 5000) & (spectra.wave < 9000)
     count = inside.sum(axis=1)
     scale = np.where(spaxels.brightness > 0.1, spaxels.brightness, 0.0)
     level = np.sum(np.where(inside, spectra.flux, 0.0), axis=1) / np.maximum(count, 1) / np.maximum(scale, 0.1)
@@ -108,7 +111,7 @@ def sky_of(spectra: SpaxelSpectra, spaxels: SpaxelSet, waves: SpaxelWaves, lines
     below = middle - float(np.percentile(level[live], 16)) if live.any() else 0.0
     dark = live & (level < middle + 3.0 * below)
     use = np.flatnonzero(dark if dark.sum() > live.sum() / 3 else live)
-    return Sky(spectra, waves, lines, use, spaxels.row(np.arange(n), spaxels.x), scale)
+    return Sky(spectra, waves, lines, use, spaxels.row(np.arange(n), spaxels.x), scale, good)
 
 
 def coarse_columns(sky: Sky, most: float) -> float:
