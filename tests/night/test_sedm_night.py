@@ -144,7 +144,7 @@ def test_a_night_without_calibrations_takes_earlier_ones(night, tmp_path):
         ("no-guider", 5, "place.brightest"),
         ("blind-guider", 2, "guide.unsolved"),
         ("saturated-dome", None, "calibrations.refused"),
-        ("wrong-lamp", None, "calibrations.refused"),
+        ("wrong-lamp", None, "wave.wrong_lamp"),  # what it shows is used: 1.4 A rms a lenslet without any Cd
     ],
 )
 def test_a_fault_gives_the_right_quality_and_message(night, tmp_path, fault, expected, code):

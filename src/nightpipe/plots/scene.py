@@ -217,11 +217,12 @@ def _finder(axis: Axes, finder: Finder | None, cube: Cube) -> None:
     axis.set(
         xlabel="east [arcsec]", ylabel="north [arcsec]", aspect="equal", xlim=(reach, -reach), ylim=(-reach, reach)
     )
+    white = [withStroke(linewidth=3, foreground="white")]
     for name, (x, y) in {"N": (0, 1), "E": (-1, 0)}.items():
         tip, foot = (0.93 + 0.09 * x, 0.06 + 0.09 * y), (0.93, 0.06)
         axis.annotate("", tip, foot, "axes fraction", "axes fraction", arrowprops={"arrowstyle": "->", "color": RED})
         axis.annotate(name, (0.93 + 0.12 * x, 0.06 + 0.12 * y), xycoords="axes fraction", ha="center", va="center",
-                      fontsize=SMALL, color=RED)  # fmt: skip
+                      fontsize=SMALL, color=RED, path_effects=white)  # fmt: skip
     count = f"{finder.frames} frame{'s' if finder.frames != 1 else ''} of the guider"
     axis.set_title(f"finder: {count}, {finder.solved}", fontsize=SMALL)
 
