@@ -108,8 +108,8 @@ def flexure(shift: SpaxelShift, spaxels: SpaxelSet, spectra: SpaxelSpectra) -> F
     for line in shift.lines:
         sky.axvline(line, color=BLUE, lw=0.7, ls=":")
     for number, (line, name) in enumerate(SKY_LINES):  # above the frame, in turns, for two stand 120 Angstrom apart
-        place = {"xy": (line, 0.99 - 0.045 * (number % 2)), "xycoords": ("data", "axes fraction")}
-        sky.annotate(name, **place, fontsize=7, color=GREY, ha="center", va="top")
+        place = line, 0.99 - 0.045 * (number % 2)
+        sky.annotate(name, place, xycoords=("data", "axes fraction"), fontsize=7, color=GREY, ha="center", va="top")
     sky.set(xlabel="vacuum wavelength [A]", ylabel=f"sky [{spectra.unit}/A per lenslet]",
             title="sky of the fainter lenslets, and the lines that the shift is from")  # fmt: skip
     return figure
