@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -18,16 +16,12 @@ from nightpipe.model.wcscards import wcs_of
 from nightpipe.steps.imaging.align import AlignFrames
 from nightpipe.steps.imaging.solve import SolveAstrometry
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not (DATA / "catalogues-lco").is_dir(), reason=f"the real frames of {DATA} are not here"),
-]
+pytestmark = pytest.mark.real
 
 
-def lco(name):
+def lco(path):
     """Sources and catalogue of an LCO list, each in an order of its own."""
-    table = fits.getdata(DATA / "catalogues-lco" / name)
+    table = fits.getdata(path)
     rng = np.random.default_rng(0)
     n, zero = len(table), np.zeros(len(table))
     column = {key: np.asarray(table[key], float) for key in ("x", "y", "flux", "ra", "dec", "pmra", "pmdec", "rmag")}
@@ -48,8 +42,8 @@ def lco(name):
         ("ogg2m001-ep04-20201006-0097-matched-cat.fits.gz", 2020.76, (52, 62)),
     ],
 )
-def test_lco_lists_are_solved_with_nothing_but_the_catalogue(name, epoch, limits):
-    column, sources, stars = lco(name)
+def test_lco_lists_are_solved_with_nothing_but_the_catalogue(shared_data, name, epoch, limits):
+    column, sources, stars = lco(shared_data("catalogues-lco") / name)
     shape = (int(column["y"].max()) + 5, int(column["x"].max()) + 5)
     found = SolveAstrometry().run(sources, shape, stars, epoch=epoch)
     assert found.method == "blind"
@@ -62,8 +56,8 @@ def test_lco_lists_are_solved_with_nothing_but_the_catalogue(name, epoch, limits
     assert found.matches > 0.85 * len(stars)
 
 
-def test_the_dss_image_is_solved_on_its_own_stars_turned_and_mirrored():
-    path = DATA / "catalogues-lco" / "NGC6819-DSS-r.fits.gz"
+def test_the_dss_image_is_solved_on_its_own_stars_turned_and_mirrored(shared_data):
+    path = shared_data("catalogues-lco") / "NGC6819-DSS-r.fits.gz"
     header, image = fits.getheader(path), pixels(path)
     true = wcs_of({key: header[key] for key in header if key and key not in ("HISTORY", "COMMENT")})
     here = detect(image, threshold=6.0)
@@ -88,8 +82,8 @@ def _original(x, y):
 
 
 @pytest.fixture(scope="module")
-def arcsat():
-    folder = DATA / "arcsat-griz-2019" / "raw"
+def arcsat(shared_data):
+    folder = shared_data("arcsat-griz-2019") / "raw"
     flats = {band: [pixels(path) for path in folder.glob(f"domeflat_sdss_{band}_*")] for band in "griz"}
     flat = {band: np.median([one / np.median(one) for one in images], axis=0) for band, images in flats.items()}
     bias = np.median([pixels(path) for path in folder.glob("Bias_BIN1_*")], axis=0)
@@ -148,8 +142,8 @@ RATIR_SHIFTS = {
 
 
 @pytest.fixture(scope="module")
-def ratir():
-    folder = DATA / "ratir-2013" / "raw"
+def ratir(shared_data):
+    folder = shared_data("ratir-2013") / "raw"
     bias = np.median([pixels(path) for path in folder.glob("*C1b*")], axis=0)
     flats = [pixels(path) - bias for path in folder.glob("*C1f*")]
     flat = np.median([one / np.median(one) for one in flats if 3200 < np.median(one) < 13000], axis=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from nightpipe.model.stars import StarCatalogue
 from nightpipe.model.wcs import Astrometry, Wcs
 from nightpipe.steps.imaging.zeropoint import FitZeroPoint, band_of
 
-LCO = Path(__file__).parents[4] / "shared" / "data" / "catalogues-lco"
 WCS = Wcs((150.0, 20.0), (512.0, 512.0), ((-1e-4, 0.0), (0.0, 1e-4)))
 PLATE = Astrometry(WCS, "header", 50, (0.05, 0.05), 0.01, "test", 2015.5, 0.0, 50.0, np.zeros((0, 6)))
 SHOT = exposure(setup=Setup(mode="imaging", filter="SDSS-r"), airmass=1.4)
@@ -118,18 +116,17 @@ def test_systems_go_there_and_back():
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not LCO.is_dir(), reason="the star lists are not here")
 @pytest.mark.parametrize(
     ("name", "band", "zp", "scatter", "slope"),
     [("cpt1m012", "i", 29.095, 0.042, 0.004), ("ogg2m001", "g", 29.550, 0.013, -0.017)],
 )
-def test_real_star_lists_have_the_known_zero_points(name, band, zp, scatter, slope):
+def test_real_star_lists_have_the_known_zero_points(shared_data, name, band, zp, scatter, slope):
     """The numbers that others found, with theirs: the column ``flux``, flag 0, stars brighter than 18, a clip of three
     sigma, the colour g-i at the stars' median. Of all stars, to 10 sigma, they are 29.087 and 29.545.
     """
     from astropy.table import Table
 
-    table = Table.read(next(LCO.glob(f"{name}*")))
+    table = Table.read(next(shared_data("catalogues-lco").glob(f"{name}*")))
     n = len(table)
     t = {key: np.asarray(table[key], float) for key in table.colnames}
     zeros = np.zeros(n)

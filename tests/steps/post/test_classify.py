@@ -267,14 +267,10 @@ def test_the_aims_on_published_spectra(real_folder):
 
 
 @pytest.fixture
-def real_folder():
-    from pathlib import Path
-
+def real_folder(shared_data):
     from nightpipe.io.banks import installed
 
-    folder = Path(__file__).parents[4] / "shared" / "data" / "sn-spectra"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
+    folder = shared_data("sn-spectra")
     if not installed():
         pytest.skip("no bank of templates: nightpipe data get templates")
     return folder
