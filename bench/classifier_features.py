@@ -2,9 +2,10 @@
 
 usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [POPULATIONS [most]]
 
-TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object. The
-jobs come in random order, so the first `most` of them are a fair sample. Files that are there are kept. POPULATIONS is
-a folder of stellar populations in FITS (`ppxf/miles_models` of pPXF 8.2.6), for galaxies and hosts.
+TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object, nor a
+star itself. First come spectra of what is no supernova and of single arms, then the rest in random order, so that the
+first `most` of them are a fair sample. Files that are there are kept. POPULATIONS is a folder of stellar populations in
+FITS (`ppxf/miles_models` of pPXF 8.2.6), for galaxies and hosts.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from classifier_others import MAKERS, other
 from classifier_scenes import Scene, plain
 
 from nightpipe.base.errors import NightpipeError
 from nightpipe.io.banks import read_bank
-from nightpipe.maths.logflux import flatten
+from nightpipe.maths.logflux import Flat, flatten
 from nightpipe.maths.matching import by_group, correlate_all, prepare
 from nightpipe.maths.profiles import profiles
 from nightpipe.model.templates import KINDS, kind_of
@@ -41,7 +43,7 @@ COPIES = {
 SHARES = {"Ia": 0.5, "II": 0.6, "Ib/c": 0.5}
 """Degraded copies of a training spectrum: so many, or with such a chance one."""
 MADE = {"TDE": (99, 8), "Ibn": (99, 6), "SLSN-I": (99, 2), "SLSN-II": (99, 10), "Ca-rich": (99, 6), "LBV": (99, 8)}
-MADE |= {"AGN": (99, 40), "Star": (99, 8), "other": (99, 6), "Ia-pec": (4, 1), "Ia-91bg": (4, 1), "Ia-91T": (2, 1)}
+MADE |= {"AGN": (99, 40), "Star": (99, 20), "other": (99, 6), "Ia-pec": (4, 1), "Ia-91bg": (4, 1), "Ia-91T": (2, 1)}
 MADE |= {"Ic-BL": (3, 1), "IIn": (99, 2), "Galaxy": (99, 55), "Ia": (2, 1), "II": (6, 1), "Ib": (5, 1), "Ic": (5, 1)}
 MADE |= {"IIb": (6, 1)}
 """Of each object of the bank so many spectra at most, and so many copies of each."""
@@ -51,6 +53,13 @@ MORE |= {"II": (3, 1), "IIn": (3, 1), "Galaxy": (1, 20), "Ia": (1, 1), "AGN": (1
 """The like, further out and in galaxies of stellar populations."""
 DEGRADED = 10_500
 """So many jobs come before those of `MORE`: all others but most degraded copies."""
+BY_ROW = {"Star"}
+"""Kinds whose templates are left out one by one: all M stars of the bank are one object of eleven subtypes. Were it
+left out as a whole, no spectrum to train on would have seen what a star finds in the bank."""
+ARMS = 1200
+"""Spectra of one arm of a spectrograph only."""
+SERIES = {"other": "other_", "arm": "arm_"}
+"""What has files of its own."""
 STARS = 5
 BATCH = 250
 PHASES = np.array([-4.0, 8.0, 25.0, 60.0])
@@ -94,13 +103,9 @@ def phased(bank: Any) -> tuple[Any, Any]:
     return order, np.flatnonzero(np.diff(code[order], prepend=-1))
 
 
-def _file(out: Path, count: int) -> Path:
-    return out / f"features_{count // BATCH:03d}.npz"
-
-
-def _done(out: Path, count: int) -> bool:
-    """Return whether an earlier run kept this job; the last file of a run may be short, so it must be removed."""
-    return _file(out, count).is_file()
+def _file(out: Path, what: str, count: int) -> Path:
+    """Return the file of a job; the last of a run may be short, so it must be removed before a longer one."""
+    return out / f"features_{SERIES.get(what, '')}{count // BATCH:03d}.npz"
 
 
 def main() -> None:
@@ -109,69 +114,97 @@ def main() -> None:
     bank = read_bank(bank_file)
     scene = Scene(folder, bank, Path(sys.argv[4]) if len(sys.argv) > 4 else None)
     order, groups = phased(bank)
+    place = np.argsort(order)
     transforms = prepare(np.asarray(bank.flat, np.float32)[order], bank.spans[order])
     kinds = np.array([KINDS.index(scene.kinds[row]) for row in bank.starts])
     starts = np.searchsorted(groups, bank.starts)
     group_names = np.array([plain(bank.objects[row]) for row in order[groups]])
     np.savez(out / "groups.npz", row=order[groups], name=group_names)
-    todo = jobs(scene)
-    todo = todo[: int(sys.argv[5]) if len(sys.argv) > 5 else None]
-    print(len(todo), "spectra,", len(groups), "groups", flush=True)
+    listed = jobs(scene)[: int(sys.argv[5]) if len(sys.argv) > 5 else None]
+    others = [("other", number, 0) for number in range(sum(MAKERS.values()))]
+    others = [others[k] for k in np.random.default_rng(8).permutation(len(others))]
+    arms = [("arm", number, 0) for number in range(ARMS)]
+    print(len(listed) + len(others) + len(arms), "spectra,", len(groups), "groups", flush=True)
     start, kept = time.process_time(), []
-    for count, (what, number, copy) in enumerate(todo):
-        if _done(out, count):
-            continue
-        scene.rng = np.random.default_rng([number, copy, len(what), 3])
-        if what in ("bank", "more"):
-            flux, good, z, own = scene.template(number, what == "more")
-            kind = str(scene.kinds[number])
-        elif what == "star":
-            flux, good, z, own = scene.star(number)
-            kind = "Star"
-        else:
-            about = scene.meta[number]
-            z, kind, own = float(about["z"]), kind_in(about), (plain(about["obj"]),)
-            raw = scene.flux[number].astype(float), scene.good[number]
-            flux, good = raw if what == "train" else scene.degraded(number)
-        if good.sum() >= 150:
-            try:
-                flat = flatten(scene.measured(flux, good))
-            except NightpipeError:
-                flat = None
+    for todo in (others, arms, listed):
+        for count, (what, number, copy) in enumerate(todo):
+            if _file(out, what, count).is_file():
+                continue
+            scene.rng = np.random.default_rng([number, copy, len(what), 3])
+            flux, good, z, kind, own, hidden = spectrum(scene, what, number)
+            flat = flattened(scene, flux, good)
             if flat is not None:
                 rows = correlate_all(flat, transforms, HIGHEST)
+                if hidden >= 0:
+                    rows[place[hidden]] = 0.0
                 fine = by_group(rows, groups)
                 fine[np.isin(group_names, own)] = 0.0
                 found = by_group(fine, starts)
                 lags = fine.shape[1] // POOL * POOL
                 pooled = fine[:, :lags].reshape(len(groups), -1, POOL).max(axis=2)
                 kept.append(
-                    (
-                        what,
-                        number,
-                        own[0],
-                        kind,
-                        z,
-                        profiles(found, kinds, len(KINDS)).astype(np.float16),
-                        np.array([flat.value, flat.error, flat.good, flat.level]).astype(np.float32),
-                        np.clip(np.round(8.0 * np.sqrt(pooled)), 0, 255).astype(np.uint8),
-                    )
+                    {
+                        "what": what,
+                        "number": number,
+                        "name": own[0],
+                        "kind": kind,
+                        "z": z,
+                        "profile": profiles(found, kinds, len(KINDS)).astype(np.float16),
+                        "flat": np.array([flat.value, flat.error, flat.good, flat.level]).astype(np.float32),
+                        "groups": np.clip(np.round(8.0 * np.sqrt(pooled)), 0, 255).astype(np.uint8),
+                    }
                 )
-        if (count + 1) % BATCH == 0 or count + 1 == len(todo):
-            print(count + 1, round(time.process_time() - start), "s", flush=True)
-            columns = list(zip(*kept, strict=True))
-            np.savez(
-                _file(out, count),
-                what=columns[0],
-                number=columns[1],
-                name=columns[2],
-                kind=columns[3],
-                z=columns[4],
-                profile=np.array(columns[5]),
-                flat=np.array(columns[6]),
-                groups=np.array(columns[7]),
-            )
-            kept = []
+            if (count + 1) % BATCH == 0 or count + 1 == len(todo):
+                print(what, count + 1, round(time.process_time() - start), "s", flush=True)
+                np.savez(_file(out, what, count), **{name: np.array([one[name] for one in kept]) for name in kept[0]})
+                kept = []
+
+
+def spectrum(scene: Scene, what: str, number: int) -> tuple[Any, Any, float, str, tuple[str, ...], int]:
+    """Return a job's flux and good bins, redshift, kind, the names of its objects, and a row to leave out or -1."""
+    if what == "arm":
+        return one_arm(scene, number)
+    if what == "other":
+        flux, good, made, name = other(scene, number)
+        return flux, good, made.z, made.kind, (name,), made.row
+    if what in ("bank", "more"):
+        kind = str(scene.kinds[number])
+        flux, good, z, own = scene.template(number, what == "more")
+        alone = kind in BY_ROW
+        return flux, good, z, kind, (f"{own[0]} {number}",) if alone else own, number if alone else -1
+    if what == "star":
+        flux, good, z, own = scene.star(number)
+        return flux, good, z, "Star", own, -1
+    about = scene.meta[number]
+    raw = scene.flux[number].astype(float), scene.good[number]
+    flux, good = raw if what == "train" else scene.degraded(number)
+    return flux, good, float(about["z"]), kind_in(about), (plain(about["obj"]),), -1
+
+
+def one_arm(scene: Scene, number: int) -> tuple[Any, Any, float, str, tuple[str, ...], int]:
+    """Return what the blue or the red arm of a spectrograph sees: of ten five published, the others of any kind."""
+    rng, place = scene.rng, number % 10
+    if place < 5:
+        seen = spectrum(scene, "train", int(rng.integers(len(scene.meta))))
+    elif place < 7:
+        seen = spectrum(scene, "bank", int(rng.choice(scene.galaxies)))
+    elif place < 9:
+        seen = spectrum(scene, "other", int(rng.integers(sum(MAKERS.values()))))
+    else:
+        seen = spectrum(scene, "bank", int(rng.integers(len(scene.bank))))
+    blue, red = scene.wave < rng.uniform(5200, 6000), scene.wave > rng.uniform(5300, 6300)
+    arms = [seen[1] & arm for arm in (blue, red) if (seen[1] & arm).sum() >= 200]
+    return (seen[0], arms[int(rng.integers(len(arms)))] if arms else seen[1], *seen[2:])
+
+
+def flattened(scene: Scene, flux: Any, good: Any) -> Flat | None:
+    """Return a spectrum flattened, nothing where there is too little of it."""
+    if good.sum() < 150:
+        return None
+    try:
+        return flatten(scene.measured(flux, good))
+    except NightpipeError:
+        return None
 
 
 if __name__ == "__main__":

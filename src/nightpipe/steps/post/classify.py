@@ -27,6 +27,8 @@ FLATTEST = 0.003
 """Structure of less than this share of the continuum is no spectrum of anything, however well some template fits it."""
 NEAR = 4
 """Redshifts within so many columns (8 bins, 0.011) are the same answer."""
+BETTER = 1.0
+"""Templates of another type must be so much better, in rlap, than those of the type found to speak against it."""
 
 
 class Classify(Step):
@@ -38,7 +40,7 @@ class Classify(Step):
     Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -117,6 +119,7 @@ class Classify(Step):
         matches = matched(evidence, bank, place)
         phase, phase_error = phase_of(matches, kind)
         verdict, caveats = self._verdict(evidence, type_, types[type_])
+        caveats = caveats or self._of_templates(matches, type_)
         grid, density = _density(modes)
         share = host_share(evidence, bank, matches, kind)
         return Classification(
@@ -170,6 +173,19 @@ class Classify(Step):
         if probability < self.sure:
             return "unclear", (Caveat("classify.unclear", f"the likeliest type, {type_}, has P = {probability:.2f}"),)
         return ("not a supernova" if type_ == "notSN" else type_), ()
+
+    def _of_templates(self, matches: tuple[TemplateMatch, ...], type_: str) -> tuple[Caveat, ...]:
+        """Return the caveat of an answer that the templates at its redshift do not bear out."""
+        if not matches:
+            return ()
+        best = max(matches, key=lambda match: match.rlap)
+        own = max((match.rlap for match in matches if GROUPS[match.kind] == type_), default=0.0)
+        said = f"the best template, {best.object} ({best.subtype}), has rlap {best.rlap:.1f}"
+        if best.rlap < self.least_rlap:
+            return (Caveat("classify.unmatched", f"{said}: less than the {self.least_rlap:g} of a good match"),)
+        if best.rlap > own + BETTER:
+            return (Caveat("classify.contradicted", f"{said}; the best of the type found, {type_}, has {own:.1f}"),)
+        return ()
 
 
 def _of_bank(bank: ReadyBank) -> tuple[Caveat, ...]:
