@@ -29,10 +29,10 @@ from nightpipe.steps.post.evidence import proposed
 FOLDS, EPOCHS, MOST = 5, 24, 15
 NEAR = 0.012 / STEP / SPACING
 """Columns of a redshift that is right."""
-PRIOR = {"TDE": 0.045, "Ibn": 0.045, "SLSN-I": 0.07, "SLSN-II": 0.02, "Galaxy": 0.035, "AGN": 0.01, "Star": 0.012}
+PRIOR = {"TDE": 0.06, "Ibn": 0.055, "SLSN-I": 0.08, "SLSN-II": 0.02, "Galaxy": 0.035, "AGN": 0.03, "Star": 0.04}
 PRIOR |= {"LBV": 0.01, "other": 0.008, "Ca-rich": 0.006, "Ic-BL": 0.03, "Ib": 0.04, "Ia-91bg": 0.02}
 FLOOR = 0.012
-SHARE = {"train": 1.0, "degraded": 0.5, "star": 1.0}
+SHARE = {"train": 1.0, "degraded": 0.5, "arm": 0.5, "star": 1.0}
 """Weight of a spectrum by where it comes from, among those of its kind; made ones have that of the mix."""
 MIXES = ((0.25, 0.3), (0.35, 0.5))
 """The networks of a fold: what made spectra weigh, and by which power of its spectra an object counts less for each.

@@ -153,6 +153,18 @@ def test_snid_statistics_by_hand():
     assert snid_table([], 0.0).rows == ()
 
 
+@pytest.mark.parametrize(
+    ("star", "own", "codes"),
+    [(6.5, 4.7, ["classify.contradicted"]), (6.5, 6.0, []), (4.3, 2.0, ["classify.unmatched"]), (3.0, 8.0, [])],
+)
+def test_templates_that_speak_against_the_answer_are_told(star, own, codes):
+    matches = (replace(match("mstar", "M-star", star, 0.0), kind="Star"), match("a", "Ia-norm", own, 0.0))
+    found = Classify()._of_templates(matches, "Ia")
+    assert [caveat.code for caveat in found] == codes
+    assert all("mstar" in caveat.text for caveat in found)
+    assert Classify()._of_templates((), "Ia") == ()
+
+
 def test_files(found, tmp_path):
     plain = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert plain["types"]["Ia"] == found.types["Ia"]
