@@ -26,7 +26,7 @@ from nightpipe.maths.redshifts import REACH, around
 from nightpipe.model.templates import GROUPS, KINDS
 from nightpipe.steps.post.evidence import proposed
 
-FOLDS, EPOCHS, MOST = 5, 24, 15
+FOLDS, EPOCHS, MOST = 5, 16, 15
 NEAR = 0.012 / STEP / SPACING
 """Columns of a redshift that is right."""
 PRIOR = {"TDE": 0.06, "Ibn": 0.055, "SLSN-I": 0.08, "SLSN-II": 0.02, "Galaxy": 0.035, "AGN": 0.03, "Star": 0.04}

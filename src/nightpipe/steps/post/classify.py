@@ -27,6 +27,8 @@ FLATTEST = 0.003
 """Structure of less than this share of the continuum is no spectrum of anything, however well some template fits it."""
 NEAR = 4
 """Redshifts within so many columns (8 bins, 0.011) are the same answer."""
+STEADY = frozenset(("Galaxy", "AGN", "Star"))
+"""Kinds without a maximum to count days from; the bank tells subtypes of M stars as phases."""
 BETTER = 1.0
 """Templates of another type must be so much better, in rlap, than those of the type found to speak against it."""
 
@@ -240,8 +242,13 @@ def redshift_column(z: float, columns: int) -> int:
 
 
 def phase_of(matches: tuple[TemplateMatch, ...], kind: str) -> tuple[float, float]:
-    """Return days from maximum and their error: over the kind's best template of each object, weighted by evidence."""
+    """Return days from maximum and their error: over the kind's best template of each object, weighted by evidence.
+
+    NaN for what is steady.
+    """
     best: dict[str, TemplateMatch] = {}
+    if kind in STEADY:
+        return float("nan"), float("nan")
     for match in matches:
         if match.kind == kind and np.isfinite(match.age):
             best.setdefault(match.object, match)
