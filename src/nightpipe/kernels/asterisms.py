@@ -12,8 +12,8 @@ from nightpipe.kernels.arrays import F64, I64, ShapeError, float64, plain, same_
 from nightpipe.kernels.build import helper, kernel
 
 I32 = NDArray[np.int32]
-BINS = 40
-"""Cells of the hash along each of the four numbers of a code: 2.6 million cells, which fit a processor's cache."""
+BINS = 28
+"""Cells of the hash along each of the four numbers of a code: 0.6 million cells, little work to fill and to look up."""
 
 
 class QuadTable(NamedTuple):
@@ -71,7 +71,8 @@ def _hashed(codes: F64, tolerance: float) -> tuple[I32, I32]:
     count = np.zeros(BINS**4 + 1, np.int32)
     nothing = np.empty(0, np.int32)
     _fill(codes, tolerance, count, nothing, 0, nothing)
-    start = np.concatenate(([0], np.cumsum(count[:-1], dtype=np.int32))).astype(np.int32)
+    start = np.zeros_like(count)
+    np.cumsum(count[:-1], out=start[1:])
     entry = np.empty(int(start[-1]), np.int32)
     count[:] = 0
     _fill(codes, tolerance, count, entry, 1, start)
@@ -207,20 +208,60 @@ def _fill(codes: F64, tolerance: float, count: I32, entry: I32, write: int, star
                         count[cell] += 1
 
 
+@helper
+def _distances(x: F64, y: F64, star: int, near: I32, apart: F64) -> int:
+    """Fill the squared distances of a star, which comes first, and its neighbours; return how many it has."""
+    k = 0
+    while k < near.size and near[k] >= 0:
+        k += 1
+    for i in range(k + 1):
+        p = star if i == 0 else near[i - 1]
+        for j in range(i):
+            q = star if j == 0 else near[j - 1]
+            apart[i, j] = apart[j, i] = (x[p] - x[q]) ** 2 + (y[p] - y[q]) ** 2
+    return k
+
+
+@helper
+def _may_be(apart: F64, i: int, j: int, m: int, least: float, most: float) -> bool:
+    """Tell whether a star and three neighbours may be a quad: of a size that is sought, C and D in the circle of AB.
+
+    In the circle over AB the squares of the distances to A and B sum up to no more than that of AB.
+    """
+    four, widest, a, b = (0, i, j, m), -1.0, 0, 1
+    for p in range(3):
+        for q in range(p + 1, 4):
+            if apart[four[p], four[q]] > widest:
+                widest, a, b = apart[four[p], four[q]], p, q
+    if widest < least or widest > most:
+        return False
+    for c in range(4):
+        here = apart[four[a], four[c]] + apart[four[b], four[c]]
+        if c not in (a, b) and here > widest * (1.0 + 1e-9):
+            return False
+    return True
+
+
 @kernel
 def _find(
     x: F64, y: F64, near: I32, codes: F64, sizes: F64, start: I32, entry: I32, tolerance: float, low: float,
     high: float, row: I64, stars: I32,
 ) -> int:  # fmt: skip
     found, four, out, code = 0, np.empty(4, np.int32), np.empty(4, np.int32), np.empty(4)
-    k = near.shape[1]
+    if sizes.size == 0:
+        return 0
+    least, most = (0.99 * low * sizes.min()) ** 2, (1.01 * high * sizes.max()) ** 2
+    apart = np.empty((near.shape[1] + 1, near.shape[1] + 1))
     for star in range(x.size):
+        k = _distances(x, y, star, near[star], apart)
         four[0] = star
         for i in range(k - 2):
             for j in range(i + 1, k - 1):
                 for m in range(j + 1, k):
+                    if not _may_be(apart, i + 1, j + 1, m + 1, least, most):
+                        continue
                     four[1], four[2], four[3] = near[star, i], near[star, j], near[star, m]
-                    size = _quad(x, y, four, out, code) if near[star, m] >= 0 else -1.0
+                    size = _quad(x, y, four, out, code)
                     if size > 0.0:
                         found = _twins(codes, sizes, start, entry, tolerance, low, high, size, out, code, row, stars,
                                        found)  # fmt: skip

@@ -53,28 +53,30 @@ def add(image: F32, grid: Grid, stars: F64, radius: F64, sign: float) -> None:
 
 
 def fit_pass(
-    data: F32, rest: F32, var: F32, bad: U8, grid: Grid, stars: F64, hold: U8, groups: I64, radius: F64, reach: float,
-    slope: float,
+    data: F32, rest: F32, var: F32, bad: U8, grid: Grid, stars: F64, hold: U8, groups: I64, radius: F64,
+    reach: ArrayLike, slope: float,
 ) -> F64:  # fmt: skip
     """Improve the `stars` (n, 3: flux, x, y) and `rest`, the residual image, in place by one Gauss-Newton step.
 
     `groups` (g + 1) bounds the groups of consecutive stars that are solved together; `hold` (n,) fixes positions.
-    Pixels within `reach` of a star count, with variance `var` plus `slope` times the model; `radius` (n,) is how far
-    each star is drawn. Returns the covariances (n, 6): variances of flux, x, y, then the sums of weights, of weighted
-    squares of the residuals and of pixels, before the step.
+    Pixels within `reach` (one, or (n,)) of a star count, with variance `var` plus `slope` times the model; `radius`
+    (n,) is how far each star is drawn. Returns the covariances (n, 6): variances of flux, x, y, then the sums of
+    weights, of weighted squares of the residuals and of pixels, before the step.
     """
     out = np.zeros((len(stars), 6))
-    _fit(data, rest, var, bad, grid.nodes, grid.facts, stars, hold, groups, radius, float(reach), float(slope), out)
+    far = float64(np.broadcast_to(reach, len(stars)))
+    _fit(data, rest, var, bad, grid.nodes, grid.facts, stars, hold, groups, radius, far, float(slope), out)
     return out
 
 
-def judge(data: F32, rest: F32, var: F32, bad: U8, grid: Grid, stars: F64, reach: float, slope: float) -> F64:
+def judge(data: F32, rest: F32, var: F32, bad: U8, grid: Grid, stars: F64, reach: ArrayLike, slope: float) -> F64:
     """Return (n, 4): chi-square, pixels, and by how much each star is wider than the PSF, with its error.
 
     The width is s in ``flux (psf + s laplacian(psf))``, half the excess of variance along an axis [pixel^2].
     """
     out = np.zeros((len(stars), 4))
-    _judge(data, rest, var, bad, grid.nodes, grid.facts, stars, float(reach), float(slope), out)
+    far = float64(np.broadcast_to(reach, len(stars)))
+    _judge(data, rest, var, bad, grid.nodes, grid.facts, stars, far, float(slope), out)
     return out
 
 
@@ -212,22 +214,21 @@ def _add(image: F32, nodes: F32, facts: F64, stars: F64, radius: F64, sign: floa
 
 
 @helper
-def _seen_before(stars: F64, first: int, a: int, i: int, j: int, reach: float) -> bool:
+def _seen_before(stars: F64, first: int, a: int, i: int, j: int, reach: F64) -> bool:
     for b in range(first, a):  # noqa: SIM110 - no generators in kernels
-        if (i - stars[b, 1]) ** 2 + (j - stars[b, 2]) ** 2 <= reach * reach:
+        if (i - stars[b, 1]) ** 2 + (j - stars[b, 2]) ** 2 <= reach[b] * reach[b]:
             return True
     return False
 
 
 @helper
 def _gather(  # noqa: C901 - one loop over pixels, nothing to take out
-    data: F32, rest: F32, var: F32, bad: U8, planes: F32, over: float, stars: F64, first: int, last: int, reach: float,
+    data: F32, rest: F32, var: F32, bad: U8, planes: F32, over: float, stars: F64, first: int, last: int, reaches: F64,
     slope: float, matrix: F64, right: F64, out: F64, ws: F64, bases: I64, p: F64, row: F64,
 ) -> None:  # fmt: skip
     """Fill the normal equations of one group: `matrix` (3 n, 3 n) and `right` (3 n)."""
     ny, nx = rest.shape
     size = 3 * (last - first)
-    far = (1.6 * reach) ** 2
     step = int(over)
     matrix[:size, :size] = 0.0
     right[:size] = 0.0
@@ -235,7 +236,7 @@ def _gather(  # noqa: C901 - one loop over pixels, nothing to take out
         _lattice(stars[a, 1], stars[a, 2], over, planes.shape[1], ws[a - first], bases[a - first])
     for a in range(first, last):
         out[a, 3:] = 0.0
-        x, y = stars[a, 1], stars[a, 2]
+        x, y, reach = stars[a, 1], stars[a, 2], reaches[a]
         for j in range(max((math.ceil(y - reach)), 0), min((math.floor(y + reach)) + 1, ny)):
             for i in range(max((math.ceil(x - reach)), 0), min((math.floor(x + reach)) + 1, nx)):
                 if bad[j, i] or (i - x) ** 2 + (j - y) ** 2 > reach * reach:
@@ -245,12 +246,12 @@ def _gather(  # noqa: C901 - one loop over pixels, nothing to take out
                 out[a, 3] += weight
                 out[a, 4] += weight * r * r
                 out[a, 5] += 1.0
-                if _seen_before(stars, first, a, i, j, reach):
+                if _seen_before(stars, first, a, i, j, reaches):
                     continue
                 for b in range(first, last):
                     dx, dy = i - stars[b, 1], j - stars[b, 2]
                     n = 3 * (b - first)
-                    if b != a and dx * dx + dy * dy > far:
+                    if b != a and dx * dx + dy * dy > (1.6 * reaches[b]) ** 2:
                         row[n : n + 3] = 0.0
                         continue
                     at = bases[b - first]
@@ -335,7 +336,7 @@ def _step(stars: F64, hold: U8, first: int, last: int, inverse: F64, right: F64,
 @kernel
 def _fit(
     data: F32, rest: F32, var: F32, bad: U8, nodes: F32, facts: F64, stars: F64, hold: U8, groups: I64, radius: F64,
-    reach: float, slope: float, out: F64,
+    reach: F64, slope: float, out: F64,
 ) -> None:  # fmt: skip
     t, ws, p, row = np.empty(MAX_TERMS), np.empty((MAX_GROUP, 4, 4)), np.empty(3), np.empty(3 * MAX_GROUP)
     bases = np.empty((MAX_GROUP, 2), np.int64)
@@ -345,7 +346,7 @@ def _fit(
     for g in range(len(groups) - 1):
         first, last = groups[g], groups[g + 1]
         for a in range(first, last):
-            _plane(nodes, facts, stars[a, 1], stars[a, 2], max(radius[a], 1.6 * reach), t, planes[a - first])
+            _plane(nodes, facts, stars[a, 1], stars[a, 2], max(radius[a], 1.6 * reach[a]), t, planes[a - first])
         _gather(
             data, rest, var, bad, planes, over, stars, first, last, reach, slope, matrix, right, out, ws, bases, p, row
         )
@@ -368,7 +369,7 @@ def _fit(
 
 @kernel
 def _judge(
-    data: F32, rest: F32, var: F32, bad: U8, nodes: F32, facts: F64, stars: F64, reach: float, slope: float, out: F64
+    data: F32, rest: F32, var: F32, bad: U8, nodes: F32, facts: F64, stars: F64, reaches: F64, slope: float, out: F64
 ) -> None:
     t, w, sums, plane = (
         np.empty(MAX_TERMS),
@@ -381,6 +382,7 @@ def _judge(
     ny, nx = rest.shape
     for n in range(len(stars)):
         flux, x, y = stars[n]
+        reach = reaches[n]
         _plane(nodes, facts, x, y, reach + 2.0, t, plane)
         wide = min((math.ceil((reach + 1.0) * over)) + 2, half - pixel)
         for j in range(half - wide, half + wide + 1):

@@ -47,22 +47,22 @@ def fit(
     stars: FloatArray,
     hold: Bools,
     *,
-    reach: float,
+    reach: float | FloatArray,
     link: float,
     passes: int = 4,
     box: int = 0,
 ) -> Fitted:
     """Fit all `stars` (n, 3: flux, x, y) in `passes` over the image; `hold` (n,) fixes positions.
 
-    Pixels within `reach` [pixel] of a star count; stars closer than `link` are solved together, all others are taken
-    off as the last pass left them. Halfway the background is taken anew, in meshes of `box` pixels (0: not), from what
-    the stars leave over: there it has no stars in it that could lift it.
+    Pixels within `reach` [pixel], one or (n,), of a star count; stars closer than `link` are solved together, all
+    others are taken off as the last pass left them. Halfway the background is taken anew, in meshes of `box` pixels
+    (0: not), from what the stars leave over: there it has no stars in it that could lift it.
     """
     order, bounds = grouped(stars, link)
     now, fixed = np.ascontiguousarray(stars[order]), flags(hold[order])
     start = now[:, 1:].copy()
     data, var, bad = float32(sky.data).copy(), float32(sky.var), flags(sky.bad)
-    noise = float(np.sqrt(np.median(var[::31, ::31])))
+    noise, reach = float(np.sqrt(np.median(var[::31, ::31]))), np.broadcast_to(reach, len(stars))[order]
     radius = drawn(grid, now, 0.1 * noise, reach)
     rest = data.copy()
     kernels.add(rest, grid, now, radius, -1.0)
@@ -130,14 +130,14 @@ def _tether(
     kernels.add(rest, grid, now[lost], radius[lost], -1.0)
 
 
-def drawn(grid: Grid, stars: FloatArray, least: float, reach: float) -> FloatArray:
+def drawn(grid: Grid, stars: FloatArray, least: float, reach: FloatArray) -> FloatArray:
     """Return how far out to draw each star [pixel]: to where it falls below `least` per pixel."""
     r = np.arange(0.0, grid.reach, 0.5)
     ny, nx = grid.facts[2:]
     profile = np.maximum.accumulate(np.abs(kernels.values(grid, nx / 2, ny / 2, r, 0 * r))[::-1])[::-1]
     faint = least / np.maximum(stars[:, 0], 1e-9)
     index = np.searchsorted(-profile, -faint)
-    return np.asarray(np.clip(np.append(r, grid.reach)[index], min(1.2 * reach, grid.reach), grid.reach))
+    return np.asarray(np.clip(np.append(r, grid.reach)[index], np.minimum(1.2 * reach, grid.reach), grid.reach))
 
 
 def grouped(stars: FloatArray, link: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,15 +15,20 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Depth:
-    """How far a search goes: stars of the image, stars of the catalogue in a ninth of a field, neighbours of each."""
+    """How far a search goes: stars of the image, stars of the catalogue in a ninth of a field, neighbours of each.
+
+    The `skip` brightest of a ninth of a field are left out, where the image has `least` stars: they may be saturated.
+    """
 
     image: int
     catalogue: int
     neighbours: int
     tolerance: float
+    skip: int = 0
+    least: int = 4
 
 
-DEPTHS = (Depth(22, 3, 7, 0.010), Depth(30, 5, 8, 0.010))
+DEPTHS = (Depth(22, 3, 7, 0.010), Depth(30, 5, 8, 0.010), Depth(30, 5, 8, 0.010, skip=4, least=300))
 JUDGES = 60
 """Stars of the image that judge a pose."""
 REFERENCES = 14
@@ -74,8 +79,9 @@ def poses(
     field = picture.side * scale
     plane = _brightest(plane, field)
     order, turn = rounds(plane.x, plane.y, plane.faintness, field / 3)
-    few, many = order[turn < depth.catalogue], order[turn < REFERENCES]
-    if few.size < 4 or picture.x.size < 4:
+    few = order[(turn >= depth.skip) & (turn < depth.skip + depth.catalogue)]
+    many = order[turn < REFERENCES]
+    if few.size < 4:
         return Poses(np.zeros((0, 5)), np.zeros(0), 0)
     x, y = picture.x, picture.y
     cx, cy = plane.x[few], plane.y[few]

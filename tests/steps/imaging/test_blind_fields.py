@@ -32,6 +32,10 @@ def test_few_stars_tell_the_distortion_to_the_corners(bench, seed):
     assert bench.one_field(seed)[0] == "right"
 
 
+def test_a_field_whose_brightest_stars_are_saturated_away_is_solved_by_the_fainter_ones(bench):
+    assert bench.one_field(92)[0] == "right"
+
+
 def test_a_joint_fit_is_good_to_a_few_mas(bench):
     seconds, error, found = bench.joint(3, 600)
     assert seconds < 4

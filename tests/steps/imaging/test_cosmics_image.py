@@ -7,6 +7,7 @@ import pytest
 
 from builders import imagefield
 from nightpipe.model.flags import Flag
+from nightpipe.steps.detector.linearity import grown
 from nightpipe.steps.imaging.background import CosmicsImage
 
 SHAPE = (256, 256)
@@ -47,3 +48,26 @@ def test_a_stack_of_many_needs_no_search_and_a_person_may_switch_it_off():
     assert CosmicsImage().run(frame, 3) is frame
     assert CosmicsImage(when="never").run(frame, 1) is frame
     assert CosmicsImage(when="always").run(frame, 3).mask.any()
+
+
+def saturated(frame, limit):
+    """Return the frame as a detector that is full at `limit` shows it."""
+    full = frame.data > limit
+    return frame.but(data=np.minimum(frame.data, np.float32(limit))).flagged(grown(full, 1), Flag.SATURATED), full
+
+
+def test_the_flanks_of_saturated_stars_are_no_cosmic_rays_but_saturated_tracks_are():
+    frame, _ = image(200.0)
+    jj, ii = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    star = 3e5 * (1 + ((ii - 60.3) ** 2 + (jj - 200.6) ** 2) / 7.0) ** -2.5
+    track = np.zeros(SHAPE)
+    track[[100, 101, 102, 103], [150, 151, 153, 154]] = 4000.0
+    track[102, 152] = 3e5
+    frame, full = saturated(frame.but(data=(frame.data + star + track).astype(np.float32)), 6e4)
+    assert full[200, 60]
+    assert full[102, 152]
+    done = CosmicsImage().run(frame, 1)
+    found = done.mask & np.uint32(Flag.COSMIC) != 0
+    assert not found[180:221, 40:81].any()
+    assert not done.good[track > 0].any()
+    assert found[100, 150]

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from builders.pulls import bounds, told
 from builders.starfield import draw, field, observed
 from nightpipe.maths.crowd import grouped, level_of
-from nightpipe.steps.imaging.detect import EXTENDED, Detect
+from nightpipe.steps.imaging.detect import EXTENDED, SATURATED, Detect
 from nightpipe.steps.imaging.photometry import Photometer
 from nightpipe.steps.imaging.psf import ModelPsf
 
@@ -138,3 +138,20 @@ def test_pulls_of_more_than_four_thousand_stars():
     assert np.mean(factors) == pytest.approx(1, abs=0.006)
     assert 0.9 < every.std() < 1.1
     assert abs(every.mean()) < 0.1
+
+
+def test_saturated_stars_have_a_flux_from_their_wings_and_say_so():
+    made = field(np.random.default_rng(21), grid=48, shape=(768, 768), least=5e3, most=2e6, slope=0.1, saturation=3e4)
+    _, found = measured(made.frame)
+    distance, index = nearest(made.x, made.y, found)
+    full = (distance < 1.5) & ((found.quality[index] & SATURATED) != 0)
+    ratio = 100 * found.flux[index][full] / made.flux[full]
+    error = 100 * found.flux_error[index][full] / made.flux[full]
+    assert full.sum() >= 15
+    assert (found.columns["psf"][index][full] == 1).all()
+    assert np.median(ratio) == pytest.approx(1, abs=0.03)
+    assert np.std((ratio - 1) / error) < 1.5
+    assert error.max() < 0.2
+    assert not (found.quality[index][full] & EXTENDED).any()
+    brightest = np.argsort(-made.flux)[: full.sum()]
+    assert np.isin(np.argsort(-found.flux)[: full.sum()], index[brightest]).mean() > 0.9

@@ -12,12 +12,13 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.kernels.cosmics import lacosmic
 from nightpipe.kernels.meshes import clipped_levels
 from nightpipe.maths.robust import mad_std, truncation
-from nightpipe.maths.strips import by_strips
+from nightpipe.maths.strips import by_strips, marked
 from nightpipe.model.flags import Flag
-from nightpipe.model.frame import Frame
+from nightpipe.model.frame import Frame, Image
 from nightpipe.steps.imaging.picture import blank_variance
 
 FloatArray = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 BRIGHT = 2.5
@@ -118,7 +119,7 @@ class MatchNoise(Step):
 class CosmicsImage(Step):
     """Flag cosmic rays in one image by their sharp edges (L.A.Cosmic), where dithers cannot tell them."""
 
-    version = 2
+    version = 3
     when: Literal["few", "always", "never"] = parameter("few", "few: only where fewer than `enough` images are stacked")
     enough: int = parameter(3, "so many images of a field find cosmic rays when they are stacked", ge=2)
     sigclip: float = parameter(5.0, "least significance of a cosmic ray's edge", unit="sigma", gt=0)
@@ -131,14 +132,16 @@ class CosmicsImage(Step):
         """Return the frame with `COSMIC` set; `images` of its field are stacked. The data stay as they are.
 
         Read noise and gain are the measured ones; the photons of the sky that was taken off make noise, too. Sharp
-        stars are spared by the contrast with fine structure. Van Dokkum 2001, PASP 113, 1420.
+        stars are spared by the contrast with fine structure, saturated ones by the light around them. Van Dokkum 2001,
+        PASP 113, 1420.
         """
         if self.when == "never" or (self.when == "few" and images >= self.enough):
             return frame
         good = frame.good
+        blank = _blank(frame, good)
         found = lacosmic(
             frame.data,
-            _blank(frame, good),
+            blank,
             ~good,
             photon=1.0 if frame.photon_var is None else frame.photon_var,
             sigclip=self.sigclip,
@@ -147,12 +150,39 @@ class CosmicsImage(Step):
             iterations=self.iterations,
         )
         hits = found & good
+        hits &= ~rims(frame.data, blank, hits, marked(frame.mask, Flag.SATURATED))
         return frame.flagged(hits, Flag.COSMIC).but(caveats=self._many(hits))
 
     def _many(self, hits: NDArray[np.bool_]) -> tuple[Caveat, ...]:
         share = float(hits.mean())
         text = f"{share:.1%} of the pixels were taken for cosmic rays: the noise may be wrong"
         return (Caveat("cosmics.many", text),) if share > self.most else ()
+
+
+def rims(data: Image, var: Image, hits: Bools, saturated: Bools, ring: int = 2) -> Bools:
+    """Return the `hits` (ny, nx) that are what a saturated star shows of its flanks, where its middle is a hole.
+
+    They touch saturated pixels, and light goes on around them: the median of a `ring` [pixel] stands above the noise
+    `var` of blank sky. Around the track of a particle, saturated or not, it is dark.
+    """
+    from scipy import ndimage
+
+    if not saturated.any():
+        return np.zeros_like(hits)
+    label, _ = ndimage.label(hits | saturated, np.ones((3, 3)))
+    found = np.zeros_like(hits)
+    boxes = ndimage.find_objects(label)
+    for number in np.unique(label[saturated]):
+        rows, columns = boxes[number - 1]
+        cut = (
+            slice(max(rows.start - ring, 0), rows.stop + ring),
+            slice(max(columns.start - ring, 0), columns.stop + ring),
+        )
+        own = label[cut] == number
+        around = ndimage.binary_dilation(own, iterations=ring) & (label[cut] == 0)
+        if around.any() and np.median(data[cut][around]) > np.sqrt(np.median(var[cut][around])):
+            found[cut] |= own & hits[cut]
+    return found
 
 
 def _blank(frame: Frame, good: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -18,10 +18,12 @@ from nightpipe.maths.psfwings import shares
 from nightpipe.model.frame import Frame
 from nightpipe.model.sources import Psf, Sources
 from nightpipe.model.stack import Stack
-from nightpipe.steps.imaging.detect import EXTENDED, SIGMA
+from nightpipe.steps.imaging.detect import EXTENDED, SATURATED, SIGMA
 from nightpipe.steps.imaging.picture import Image, Picture, picture
 
 FloatArray = NDArray[np.float64]
+WINGS = 0.03
+"""Relative error of the flux of a star of which only the wings are not saturated: the PSF there is known no better."""
 
 
 class Photometer(Step):
@@ -45,6 +47,7 @@ class Photometer(Step):
         Groups of overlapping stars are fitted simultaneously on the image without all others (Stetson 1987, PASP 99,
         191), weighted with the variance that the model predicts: the data's own would draw fluxes down (Humphrey et
         al. 2009, ApJ 693, 822). ``spread`` [pixel^2] is the excess of variance over the PSF's, the measure of galaxies.
+        A saturated star is fitted where it is not, as far as the PSF is known; its quality says so, and its error.
         Without a PSF (None) `flux` stays that of the aperture.
         """
         seen = picture(frame, self.box)
@@ -60,13 +63,13 @@ class Photometer(Step):
         return self._told(sources, seen, psf, found, columns)
 
     def _fitted(self, seen: Picture, sources: Sources, psf: Psf) -> Fitted:
-        stars = np.column_stack([sources.flux * seen.time, sources.x, sources.y])
+        grid, saturated = _grid(psf), _saturated(sources)
+        flux = np.where(saturated, 0.0, sources.flux * seen.time)
+        stars = np.column_stack([flux, sources.x, sources.y])
         hold = sources.flux < self.moving * sources.flux_error
+        reach = np.where(saturated, grid.reach, self.reach * psf.fwhm)
         sky = Sky(seen.data, seen.var, seen.slope, seen.bad)
-        return fit(
-            sky, _grid(psf), stars, hold, reach=self.reach * psf.fwhm, link=self.link * psf.fwhm, passes=self.passes,
-            box=self.box,
-        )  # fmt: skip
+        return fit(sky, grid, stars, hold, reach=reach, link=self.link * psf.fwhm, passes=self.passes, box=self.box)
 
     def _apertures(self, seen: Picture, noise: Image, found: Fitted, psf: Psf) -> dict[str, FloatArray]:
         radius = self.aperture * psf.fwhm
@@ -92,12 +95,15 @@ class Photometer(Step):
         stretch = np.sqrt(seen.covariance)
         columns["chi"], columns["spread"], columns["spread_error"] = found.chi, found.wider, found.wider_error
         star = (psf.fwhm / SIGMA) ** 2
+        saturated = _saturated(sources)
         wide = found.wider > self.extended * 2 * star + 3 * found.wider_error * np.maximum(found.chi, 1)
+        wide &= ~saturated
         quality = np.where(wide, sources.quality | EXTENDED, sources.quality & ~EXTENDED).astype(np.int32)
         held = found.x_error == 0
         fitted = np.isfinite(found.flux_error) & (found.pixels >= 5)
         flux = np.where(fitted, found.flux / seen.time, columns["aperture_flux"])
         error = np.where(fitted, found.flux_error * stretch / seen.time, columns["aperture_error"])
+        error = np.where(fitted & saturated, np.hypot(error, WINGS * flux), error)
         columns["psf"] = fitted.astype(np.float64)
         return replace(
             sources, x=found.x, y=found.y, flux=flux, flux_error=error, quality=quality, columns=columns,
@@ -112,6 +118,10 @@ class Photometer(Step):
             return ()
         text = f"the fits of ordinary stars leave {np.median(usual):.1f} times the noise: errors are too small"
         return (Caveat("photometry.chi", text),)
+
+
+def _saturated(sources: Sources) -> NDArray[np.bool_]:
+    return np.asarray((sources.quality & SATURATED) != 0)
 
 
 def _grid(psf: Psf) -> Grid:

@@ -69,7 +69,7 @@ def by_quads(
     """
     picture = stars.picture()
     scales = [(hunt.scale, hunt.spread)] if hunt.scale else [(scale, 0.15) for scale in SCALES]
-    for depth in depths:
+    for depth in (depth for depth in depths if len(stars) >= depth.least):
         found, table = [], quads_of(picture, depth, hunt.parity)
         for arcsec, spread in scales:
             space = pose_space(area, stars, arcsec / 3600, spread, hunt) + math.log(len(scales))
