@@ -29,7 +29,7 @@ WINGS = 0.03
 class Photometer(Step):
     """Measure the total flux of every source through the PSF, in a corrected aperture and in Kron's ellipse."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reach: float = parameter(1.3, "pixels this near a star are fitted, in FWHM", ge=0.5, le=4)
     link: float = parameter(1.6, "stars this near are solved together, in FWHM", ge=0)
     passes: int = parameter(3, "passes over the image", ge=1, le=20)

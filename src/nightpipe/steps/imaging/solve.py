@@ -33,7 +33,7 @@ class Known:
 class SolveAstrometry(Step):
     """Find where every pixel lies on the sky, from the stars and a catalogue."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     header_error: float = parameter(5.0, "how far a good header's solution may be off", unit="arcsec", gt=0)
     offset: float = parameter(
         180.0, "how far the pointing may be off where scale and rotation hold", unit="arcsec", gt=0
