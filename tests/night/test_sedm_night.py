@@ -129,8 +129,10 @@ def test_a_person_may_place_the_target(night):
 
 @pytest.mark.faults
 def test_a_night_without_calibrations_takes_earlier_ones(night, tmp_path):
-    other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, faults=("no-calibrations",))
+    other = made(tmp_path, calibrations=(night.out,), target="star", magnitude=16.5, faults=("no-calibrations",),
+                 figures=True)  # fmt: skip
     assert "spaxels.kept" in codes(other)
+    assert (other.out / "ZTF26sima" / "figures" / f"{other.exposure('science')}_flexure.png").exists()
     spectrum = other.spectrum()
     inner = spectrum.good & (spectrum.wave > 4500) & (spectrum.wave < 8500)
     assert np.median((spectrum.flux / other.true_flux(spectrum))[inner]) == pytest.approx(1.0, abs=0.12)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nightpipe.api.ifuruns import CLASS, CUBE, GUIDE, LIGHT, IfuRuns, ifu_runs
 from nightpipe.api.outputs import Drawing, Outputs
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.engine.execute import Outcome
+from nightpipe.engine.plan import RawRef
 from nightpipe.engine.store import Store
+from nightpipe.io import codec
 from nightpipe.io.references import find_standard
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
     from nightpipe.model.references import Standard
+    from nightpipe.model.spaxels import SpaxelSet
 
 LENSLETS = ("spaxels", "spaxelwave", "spaxelflat")
 
@@ -89,18 +91,23 @@ def _check(runs: IfuRuns) -> Figure:
 def _flexure(reduction: Reduction, runs: IfuRuns) -> Figure:
     from nightpipe.plots import lenslets
 
-    made = next(ref.node for ref in runs.runs[CUBE].node.inputs["spaxels"] if hasattr(ref, "node"))
-    spaxels = Outputs(Store(reduction.out), reduction.outcomes[made]).one("spaxels")
+    spaxels = _spaxels(reduction, runs.runs[CUBE])
     return lenslets.flexure(runs.first(CUBE, "shift"), spaxels, runs.first(CUBE, "spectra"))
+
+
+def _spaxels(reduction: Reduction, outcome: Outcome) -> SpaxelSet:
+    """Return where the lenslets' spectra lie that a run took, be they tonight's or an earlier night's product."""
+    (ref,) = outcome.node.inputs["spaxels"]
+    if isinstance(ref, RawRef):
+        found: SpaxelSet = codec.load(Path(ref.path))
+        return found
+    made: SpaxelSet = Outputs(Store(reduction.out), reduction.outcomes[ref.node]).one("spaxels")
+    return made
 
 
 def of_lenslet_masters(reduction: Reduction, outcome: Outcome, place: Path) -> Iterator[Drawing]:
     """Return the drawing of one calibration run of a lenslet unit; `place` is the figure's path without ending."""
     outputs = Outputs(Store(reduction.out), outcome)
-
-    def spaxels() -> Outputs:
-        made = next(ref.node for ref in outcome.node.inputs["spaxels"] if hasattr(ref, "node"))
-        return Outputs(Store(reduction.out), reduction.outcomes[made])
 
     def draw() -> Figure:
         from nightpipe.plots import lenslets
@@ -108,8 +115,8 @@ def of_lenslet_masters(reduction: Reduction, outcome: Outcome, place: Path) -> I
         if outcome.node.recipe == "spaxels":
             return lenslets.geometry(outputs.one("dome"), outputs.one("spaxels"))
         if outcome.node.recipe == "spaxelwave":
-            return lenslets.dispersion_map(outputs.one("waves"), spaxels().one("spaxels"))
-        return lenslets.flat_map(outputs.one("flat"), spaxels().one("spaxels"))
+            return lenslets.dispersion_map(outputs.one("waves"), _spaxels(reduction, outcome))
+        return lenslets.flat_map(outputs.one("flat"), _spaxels(reduction, outcome))
 
     titles = {"spaxels": "spectra on the dome", "spaxelwave": "wavelengths", "spaxelflat": "response"}
     yield Drawing(f"{outcome.node.label}: {titles[outcome.node.recipe]}", place, outputs.key, draw)
