@@ -92,14 +92,7 @@ def _frames(out: Path, raw: list[Path]) -> dict[str, Known]:
     if not (out / FILE).exists():
         return {}
     rows = json.loads((out / FILE).read_text(encoding="utf-8"))["exposures"]
-    return {_called(row): Known(_called(row), row["instrument"], row["sha256"]) for row in rows}
-
-
-def _called(row: dict[str, Any]) -> str:
-    """Return what an exposure is called; one that was dropped stands in the summary under its file's name."""
-    file, _, part = str(row["name"]).partition("#")
-    stem = file.split(".fit")[0] if row["reason"].startswith("dropped") else file
-    return f"{stem}_{part}" if part else stem
+    return {row["name"]: Known(row["name"], row["instrument"], row["sha256"]) for row in rows}
 
 
 def _labels(out: Path) -> set[str]:

@@ -13,8 +13,9 @@ from nightpipe.base.caveat import Caveat, merged
 from nightpipe.base.errors import PlanError
 from nightpipe.engine.config import near
 from nightpipe.engine.execute import Outcome, State
-from nightpipe.engine.night import Night
+from nightpipe.engine.night import Night, Skipped
 from nightpipe.engine.plan import Plan, folded
+from nightpipe.model.exposure import Exposure
 
 SIDES = ("segments", "newsources", "difference", "lightcurve", "lightcurves", "colour")
 """Runs beside a target's main line: what they make belongs to it, and where they fail the target stands."""
@@ -214,13 +215,14 @@ def arisen(outcome: Outcome) -> tuple[Caveat, ...]:
 def exposures_of(night: Night, plan: Plan, outcomes: Mapping[str, Outcome]) -> tuple[ExposureReport, ...]:
     """Return what became of every raw file that was looked at."""
     seen = [_exposure(night, plan, outcomes, path) for path in (one.path for one in night.exposures)]
-    aside = [
-        ExposureReport(
-            Path(one.path).name, one.path, state=State.UNPROCESSABLE if one.fault else State.SKIPPED, reason=one.reason
-        )
-        for one in night.skipped
-    ]
-    return (*seen, *aside)
+    return (*seen, *map(_aside, night.skipped))
+
+
+def _aside(one: Skipped) -> ExposureReport:
+    state = State.UNPROCESSABLE if one.fault else State.SKIPPED
+    if one.dropped is None:
+        return ExposureReport(Path(one.path).name, one.path, state=state, reason=one.reason)
+    return _report(one.dropped, one.path, state, one.reason)
 
 
 def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: str) -> ExposureReport:
@@ -231,6 +233,12 @@ def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: s
     if about or reading:
         worst = max(about or reading, key=lambda one: WORST.index(one.state))
         state, reason = worst.state, "" if worst.state.good else worst.message
+    return _report(exposure, path, state, reason, merged(*(one.caveats for one in about or reading)))
+
+
+def _report(
+    exposure: Exposure, path: str, state: State, reason: str, caveats: tuple[Caveat, ...] = ()
+) -> ExposureReport:
     return ExposureReport(
         name=exposure.name,
         path=path,
@@ -239,7 +247,7 @@ def _exposure(night: Night, plan: Plan, outcomes: Mapping[str, Outcome], path: s
         instrument=exposure.instrument,
         setup=exposure.setup.label(),
         state=state,
-        caveats=merged(*(one.caveats for one in about or reading)),
+        caveats=caveats,
         reason=reason,
         sha256=exposure.sha256,
     )

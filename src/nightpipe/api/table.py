@@ -23,8 +23,8 @@ def table_text(night: Night, plan: Plan) -> str:
     """Return the table of a night and its plan."""
     rows = [[one.type.value, one.target, one.instrument, one.setup.label(), one.path] for one in night.exposures]
     head = ["# type", "target", "instrument", "setup", "file"]
-    dropped = [f"# {DROPPED} | {one.path}" for one in night.skipped if one.reason.startswith(DROPPED)]
-    aside = [f"## {one.path}: {one.reason}" for one in night.skipped if not one.reason.startswith(DROPPED)]
+    dropped = [f"# {DROPPED} | {one.path}" for one in night.skipped if one.dropped]
+    aside = [f"## {one.path}: {one.reason}" for one in night.skipped if not one.dropped]
     matches = [[MATCH, exposure, kind, ", ".join(names) or "none"] for exposure, kind, names in used(plan)]
     blocks = [_aligned([head, *rows]), *dropped]
     if matches:

@@ -70,7 +70,8 @@ def _troubles(reduction: Reduction) -> Iterator[str]:
         everywhere = len(reduction.targets) > 1 and len(names) == len(reduction.targets)
         yield f"  {text}  ({'all targets' if everywhere else ', '.join(names)})"
     failed = [one for one in reduction.outcomes.values() if one.state in (State.FAILED, State.UNPROCESSABLE)]
-    aside = [one for one in reduction.exposures if one.path and not one.type]
+    left = {one.path for one in reduction.night.skipped}
+    aside = [one for one in reduction.exposures if one.path in left]
     if failed or aside:
         yield "\nNot done"
     yield from (f"  {one.node.id}: {one.state.value}: {one.message}" for one in failed)

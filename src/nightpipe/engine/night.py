@@ -38,11 +38,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that takes no part, and why; `fault` tells data that could not be used from data not meant for us."""
+    """A file that takes no part, and why; `fault` tells data that could not be used from data not meant for us.
+
+    `dropped` is the exposure that a person dropped.
+    """
 
     path: str
     reason: str
     fault: bool = False
+    dropped: Exposure | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _seen(
         exposure, doubts = with_standard(resolved.exposure(spec, headers, path, sha256))
         exposure, notes = decided(exposure, decisions)
         if decisions.value(exposure, "Frame.use") is False:
-            return Skipped(path, "dropped by decision")
+            return Skipped(path, "dropped by decision", dropped=exposure)
         detector = resolved.detector(spec, headers, exposure)
         disperser = resolved.disperser(spec, exposure, detector)
         return Seen(exposure, detector, disperser, spec, resolved.overrides(spec, exposure), merged(doubts, notes))
