@@ -38,9 +38,10 @@ def pulls_of(seed, magnitude):
     return ((spectrum.flux - true) / spectrum.err)[inside], scene.snr, level / level.mean()
 
 
-@pytest.mark.parametrize(("snr", "magnitude", "exposures"), [(3, 20.7, 9), (10, 19.3, 9), (50, 17.2, 14)])
+@pytest.mark.parametrize(("snr", "magnitude", "exposures"), [(3, 20.7, 9), (10, 19.3, 36), (50, 17.2, 14)])
 def test_forced_counts_are_unbiased_with_honest_errors(snr, magnitude, exposures):
-    # errors of place and shape are common to an exposure's bins: where they weigh most, more exposures are averaged
+    # errors of place and shape are common to an exposure's bins: where they weigh most, more exposures are averaged;
+    # at 10 an exposure's mean scatters by 0.13, so that nine say no more than 0.04 (seeds 1 to 9: -0.09, to 36: -0.036)
     found = [pulls_of(seed, magnitude) for seed in range(1, 1 + exposures)]
     pulls = np.concatenate([one[0] for one in found])
     assert pulls.size >= 1600
