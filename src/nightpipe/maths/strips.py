@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Part = Array | float | np.float32 | None
 PIXELS = 1 << 17
 """Pixels of a strip: half a megabyte of float32."""
 
