@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nightpipe import kernels
 from nightpipe.api.chain import forget
 from nightpipe.api.filelog import write_file_log
 from nightpipe.api.logs import write_log
@@ -262,7 +263,7 @@ def _execute(
         if progress is not None:
             progress(len(done), len(plan.nodes), outcome)
 
-    pool = _pool(pending(plan, book, store), request.workers, timing)
+    pool = _pool(pending(plan, book, store), _kernels(plan, book), request.workers, timing)
     try:
         outcomes = execute(plan, book, store, pool, watch)
     finally:
@@ -282,16 +283,23 @@ def _execute(
     return Reduction(request.out, status, targets, calibrations, exposures, night, plan, outcomes, timing, request.who)
 
 
-def _pool(tasks: int, wanted: int | None, timing: dict[str, float]) -> Pool:
+def _kernels(plan: Plan, book: Book) -> tuple[str, ...]:
+    """Return the modules of kernels that the steps of a plan call."""
+    steps = {step for name in {node.recipe for node in plan.nodes} for step in book.recipe(name).steps}
+    places = [step.__module__.split(".") for step in steps]
+    return kernels.used({place[2] for place in places if place[:2] == ["nightpipe", "steps"]})
+
+
+def _pool(tasks: int, modules: tuple[str, ...], wanted: int | None, timing: dict[str, float]) -> Pool:
     """Return where to run; compiled kernels are made ready before any worker starts, so that all share the cache."""
     from nightpipe.api.warming import cold, warmed
 
     count = workers_for(tasks, wanted)
-    new = cold()
+    new = cold(modules)
     if tasks and (new or count > 1):
         if new:
             logger().warning("compiling the kernels: this happens once, and takes up to half a minute")
-        timing["kernels_s"] = warmed(wanted)
+        timing["kernels_s"] = warmed(wanted, modules)
     if count == 1:
         return InLine()
     return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))

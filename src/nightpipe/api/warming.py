@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -16,26 +17,29 @@ MOST = 8
 """More processes than this share no work: the longest module takes an eighth of the time of all."""
 
 
-def cold() -> bool:
-    """Tell whether no kernel was ever compiled for this source and this processor."""
-    return not any(cache_folder().iterdir())
+def cold(modules: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return which modules of kernels, of all or of `modules`, were never compiled for this source and processor."""
+    compiled = {path.name.partition(".")[0] for path in cache_folder().rglob("*.nbi")}
+    return tuple(name for name in (kernels.MODULES if modules is None else modules) if name not in compiled)
 
 
-def warmed(processes: int | None = None) -> float:
-    """Compile what is not compiled, in up to `processes` processes (as cores unless told); return seconds [s].
+def warmed(processes: int | None = None, modules: Sequence[str] | None = None) -> float:
+    """Compile what of `modules` is not compiled, in up to `processes` processes (as cores unless told).
 
-    The processes leave machine code in the cache, which this one then loads. Where one dies, the rest is compiled here.
+    Return the seconds [s] that it took. The processes leave machine code in the cache, which this one then loads. Where
+    one dies, the rest is compiled here.
     """
     begun = time.perf_counter()
     count = min(cores() if processes is None else processes, MOST)
-    if count > 1 and cold():
+    new = cold(modules)
+    if count > 1 and len(new) > 1:
         with suppress(BrokenProcessPool):
-            _compiled_apart(count)
-    kernels.warm()
+            _compiled_apart(min(count, len(new)), new)
+    kernels.warm(modules)
     return time.perf_counter() - begun
 
 
-def _compiled_apart(count: int) -> None:
+def _compiled_apart(count: int, modules: Iterable[str]) -> None:
     context = multiprocessing.get_context("spawn")
     with quiet_main(), ProcessPoolExecutor(count, mp_context=context) as pool:
-        list(pool.map(kernels.ready, sorted(kernels.MODULES, key=kernels.size, reverse=True)))
+        list(pool.map(kernels.ready, sorted(modules, key=kernels.size, reverse=True)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 MODULES = (
@@ -32,10 +33,25 @@ MODULES = (
 )
 """The modules that hold compiled functions; each has a `rehearse` that calls all of them on a few pixels."""
 
+USED = {
+    "detector": ("combine", "cosmics"),
+    "spectra": ("fits", "resample", "splines"),
+    "post": ("evidence", "resample"),
+    "imaging": ("asterisms", "combine", "cosmics", "meshes", "moments", "psf", "stacking", "warp"),
+    "spaxels": ("chorus", "hexlight", "lenslets", "linefield", "resample", "spaxels"),
+}
+"""Which of them the steps of each package call; a test follows the imports."""
 
-def warm() -> dict[str, float]:
-    """Compile every kernel, or load it from the cache, and return the seconds that each module took."""
-    return {name: ready(name) for name in MODULES}
+
+def used(packages: Collection[str]) -> tuple[str, ...]:
+    """Return the modules that the steps of some packages (``spectra`` ...) call, in the order of `MODULES`."""
+    wanted = {name for package in packages for name in USED[package]}
+    return tuple(name for name in MODULES if name in wanted)
+
+
+def warm(modules: Iterable[str] | None = None) -> dict[str, float]:
+    """Compile the kernels of all `modules`, or load them from the cache, and return the seconds that each took."""
+    return {name: ready(name) for name in (MODULES if modules is None else modules)}
 
 
 def ready(name: str) -> float:

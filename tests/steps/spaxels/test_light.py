@@ -145,7 +145,7 @@ def test_grades_follow_what_was_measured(lone):
     assert (away.quality, away.why) == (2, ("away",))
     assert graded(chi2_near=3.0).why == ("bad_fit",)
     assert graded(refraction_chi2=47.0).why == ("refraction",)
-    assert graded(structure=0.6).why == ("structure",)
+    assert graded(structure=0.6, snr=30.0).why == ("structure",)
     assert graded(chi2_near=2.0, structure=0.6, snr=680.0).quality == 0  # 0.15 per cent of a standard's light
     assert graded(chi2_near=60.0, snr=680.0).why == ("bad_fit",)
     assert graded(snr=1.0).why == ("faint",)
