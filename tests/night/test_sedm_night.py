@@ -86,10 +86,10 @@ def test_the_guider_places_the_target(night):
 @pytest.mark.parametrize("kind", ["standard", "science"])
 def test_the_flexure_is_that_of_the_exposure(night, kind):
     name = night.exposure(kind)
-    shift, (dx, dy, _) = night.outputs("cube", name).one("shift"), night.facts[name]["flexure"]
-    assert shift.dy == pytest.approx(dy, abs=0.05)
-    if shift.accepted:  # the frame is oriented: red, at low x as read, is at high x
-        assert shift.dx == pytest.approx(-dx, abs=0.05)
+    warp, (dx, dy, _) = night.outputs("cube", name).one("warp"), night.facts[name]["flexure"]
+    assert warp.told()[1][0] == pytest.approx(dy, abs=0.05)
+    if warp.accepted:  # the frame is oriented: red, at low x as read, is at high x
+        assert warp.told()[0][0] == pytest.approx(-dx, abs=0.05)
 
 
 def test_seds_own_files_are_there_and_can_be_read(night):

@@ -142,7 +142,7 @@ def test_flexure_is_undone_on_every_exposure(arm):
             assert "flexure.none" in {caveat.code for caveat in wave.caveats}
             continue
         middle = np.array(wave.shape[::-1], dtype=float)[:, None] / 2  # short exposures show few lines, and say so
-        doubt = float(wave.warp.shift.sigma(*middle)[0])
+        doubt = float(wave.warp.along.sigma(*middle)[0])
         assert doubt < 0.06, exposure["file"]
         assert abs(np.median(_scale_errors(arm, exposure))) < max(0.06, 3.0 * doubt), exposure["file"]
 

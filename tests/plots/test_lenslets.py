@@ -8,7 +8,8 @@ import pytest
 from builders import field
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.frame import Frame
-from nightpipe.model.spaxels import SpaxelFlat, SpaxelSet, SpaxelShift, SpaxelWaves
+from nightpipe.model.spaxels import SpaxelFlat, SpaxelSet, SpaxelWaves
+from nightpipe.model.warp import Warp
 from nightpipe.plots import lenslets
 from nightpipe.plots.hexagons import corners, hexmap
 from nightpipe.plots.style import panels
@@ -75,8 +76,9 @@ def test_calibrations_are_drawn_with_their_counts_and_numbers():
 
 @pytest.mark.parametrize(("accepted", "word"), [(True, ""), (False, "NOT ACCEPTED")])
 def test_flexure_tells_errors_and_whether_it_was_believed(accepted, word):
-    shift = SpaxelShift(0.31, -0.6, 1e-5, covariance=np.diag([1e-4, 4e-4, 1e-12]), lines=(5578.9,), accepted=accepted)
-    title = lenslets.flexure(shift, spaxels(), spectra()).axes[0].get_title()
+    error = np.diag([1e-4, 4e-4, 1e-12])
+    warp = Warp.rigid((2048, 2048), 0.31, -0.6, 1e-5, error, lines=(5578.9,), accepted=accepted)
+    title = lenslets.flexure(warp, spaxels(), spectra()).axes[0].get_title()
     assert "dx +0.310 +- 0.010" in title
     assert title.endswith(word)
 

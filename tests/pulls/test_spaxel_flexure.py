@@ -28,8 +28,9 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
         shining = light(exposure, seed, target="blank", moon=float(rng.choice([0.0, 0.5, 1.0])))
         one = FlexSpaxels().run(frame(shining, seed, grain=0.008), geometry(base), wavelengths(base), sky_lines())
         assert one.accepted
-        error = np.array([one.dx + dx, one.dy - dy, one.turn + turn])  # columns run the other way on the oriented frame
-        found.append((error, np.sqrt(np.diag(one.covariance))))
+        (x, ex), (y, ey), (angle, ea) = one.told()
+        error = np.array([x + dx, y - dy, angle + turn])  # columns run the other way on the oriented frame
+        found.append((error, np.array([ex, ey, ea])))
     return np.array([error for error, _ in found]), np.array([sigma for _, sigma in found])
 
 

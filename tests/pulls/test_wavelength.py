@@ -93,13 +93,13 @@ def flexure_pulls(arm: str, seed: int) -> np.ndarray:
     assert wave.warp is not None
     x = np.full(2, float(np.median(geometry.u_of(np.array(wave.warp.lines)))))
     y = np.array([0.5, 0.85]) * (geometry.shape[0] - 1)
-    return _shift_error(geometry, wave, x, y) / wave.warp.shift.sigma(x, y)
+    return _shift_error(geometry, wave, x, y) / wave.warp.along.sigma(x, y)
 
 
 def _shift_error(geometry, wave, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return by how much [pixel] the measured shift is more than the true one."""
     u = geometry.u_at(x, y)
-    return wave.warp.shift(x, y) - (geometry.displacement(u, y) - geometry.bent(Bend()).displacement(u, y))
+    return wave.warp.along(x, y) - (geometry.displacement(u, y) - geometry.bent(Bend()).displacement(u, y))
 
 
 def test_pulls_of_the_scale():

@@ -92,7 +92,7 @@ def _flexure(reduction: Reduction, runs: IfuRuns) -> Figure:
     from nightpipe.plots import lenslets
 
     spaxels = _spaxels(reduction, runs.runs[CUBE])
-    return lenslets.flexure(runs.first(CUBE, "shift"), spaxels, runs.first(CUBE, "spectra"))
+    return lenslets.flexure(runs.first(CUBE, "warp"), spaxels, runs.first(CUBE, "spectra"))
 
 
 def _spaxels(reduction: Reduction, outcome: Outcome) -> SpaxelSet:

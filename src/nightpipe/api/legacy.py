@@ -17,7 +17,7 @@ from nightpipe.io.classifier import snid_keywords
 from nightpipe.io.sedm import UNIT, cube_stem, spectrum_stem, write_cube, write_spectrum
 from nightpipe.model.exposure import Header
 from nightpipe.model.scene import Grade, Scene
-from nightpipe.model.spaxels import SpaxelShift
+from nightpipe.model.warp import Warp
 
 FOLDER = "redux"
 KNOWN = "redux.json"
@@ -74,7 +74,7 @@ def legacy_cards(runs: IfuRuns) -> Header:
         "EDGECUTL": 3,
         "PYSEDMV": f"nightpipe {nightpipe.__version__}",
         "SRCPOS": "auto",
-        **_of_shift(runs.first(CUBE, "shift")),
+        **_of_warp(runs.first(CUBE, "warp")),
         **({} if scene is None else _of_scene(scene)),
         **({} if grade is None else graded_cards(grade, spectrum.meta)),
     }
@@ -82,11 +82,12 @@ def legacy_cards(runs: IfuRuns) -> Header:
     return cards | ({} if found is None else snid_keywords(found))
 
 
-def _of_shift(shift: SpaxelShift | None) -> Header:
+def _of_warp(warp: Warp | None) -> Header:
     """Return the flexure; SEDM counts pixels along the spectrum as they fall on the detector, red first."""
-    if shift is None:
+    if warp is None:
         return {}
-    return {"IFLXCORR": shift.accepted, "CCDIFLX": shift.dx, "JFLXCORR": shift.accepted, "CCDJFLX": shift.dy}
+    (dx, _), (dy, _), _ = warp.told()
+    return {"IFLXCORR": warp.accepted, "CCDIFLX": dx, "JFLXCORR": warp.accepted, "CCDJFLX": dy}
 
 
 def _of_scene(scene: Scene) -> Header:

@@ -77,6 +77,14 @@ class Poly2:
             return np.zeros(basis.shape[:-1])
         return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", basis, self.cov, basis), 0.0))
 
+    def change(self, start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
+        """Return by how much the value grows from one place (x, y) to another, and the standard error of that."""
+        u, v = scaled([start[0], end[0]], self.domain_x), scaled([start[1], end[1]], self.domain_y)
+        basis = chebyshev.chebvander2d(u, v, [size - 1 for size in self.coef.shape])
+        step = basis[1] - basis[0]
+        variance = 0.0 if self.cov is None else float(step @ self.cov @ step)
+        return float(step @ self.coef.ravel()), float(np.sqrt(max(variance, 0.0)))
+
     def at_row(self, y: float) -> Poly1:
         """Return the series in x along the row `y`."""
         v = chebyshev.chebvander(scaled([y], self.domain_y), self.coef.shape[1] - 1)[0]

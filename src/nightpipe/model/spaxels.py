@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.base.caveat import Caveat
+from nightpipe.model.warp import Warp
 
 if TYPE_CHECKING:
     from scipy.interpolate import CubicSpline
@@ -28,32 +29,6 @@ class Spaxel(IntEnum):
     """From its neighbours on the lattice: its own light was missing, merged with another's or out of line."""
     DEAD = 2
     """There is a lenslet, and no light to speak of comes through it."""
-
-
-@dataclass(frozen=True)
-class SpaxelShift:
-    """Flexure of one exposure against the night's geometry [pixel]: along x `dx`, along y `dy`, and a `turn` [radian].
-
-    Light that the calibrations put at (x, y) is found at ``(x + dx - turn (y - y0), y + dy + turn (x - x0))`` with
-    (x0, y0) the detector's middle. `covariance` (3, 3) is that of (dx, dy, turn); `lines` the sky wavelengths used,
-    `chi2_dof` of the fit; `accepted` is False where the fit failed its test, and then what failed is zero.
-    """
-
-    dx: float = 0.0
-    dy: float = 0.0
-    turn: float = 0.0
-    centre: tuple[float, float] = (1023.5, 1023.5)
-    covariance: FloatArray | None = None
-    lines: tuple[float, ...] = ()
-    chi2_dof: float = 0.0
-    accepted: bool = True
-    caveats: tuple[Caveat, ...] = ()
-
-    def at(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return the shift along x and along y [pixel] of light at (x, y)."""
-        u = np.asarray(x, dtype=np.float64) - self.centre[0]
-        v = np.asarray(y, dtype=np.float64) - self.centre[1]
-        return np.asarray(self.dx - self.turn * v), np.asarray(self.dy + self.turn * u)
 
 
 @dataclass(frozen=True)
@@ -84,7 +59,7 @@ class SpaxelSet:
     shape: tuple[int, int]
     mjd: float = 0.0
     source: str = "night"
-    shift: SpaxelShift | None = None
+    warp: Warp | None = None
     caveats: tuple[Caveat, ...] = ()
 
     def __len__(self) -> int:
@@ -94,9 +69,9 @@ class SpaxelSet:
         """Return the row [pixel] of the light of lenslet(s) `k` at `column`, flexure included."""
         column = np.asarray(column, dtype=np.float64)
         y = _poly(self.centre, k, column - self.x[k])
-        if self.shift is None:
+        if self.warp is None:
             return y
-        dx, dy = self.shift.at(column, y)
+        dx, dy = self.warp.at(column, y)
         slope = _poly(self.centre, k, column - self.x[k] + 0.5) - _poly(self.centre, k, column - self.x[k] - 0.5)
         return np.asarray(y + dy - slope * dx)
 
@@ -104,9 +79,9 @@ class SpaxelSet:
         """Return the rms width of the core [pixel] of lenslet(s) `k` at `column`."""
         return _poly(self.sigma, k, np.asarray(column, dtype=np.float64) - self.x[k])
 
-    def shifted(self, shift: SpaxelShift | None) -> SpaxelSet:
+    def warped(self, warp: Warp | None) -> SpaxelSet:
         """Return the set with another flexure: the models move, the pixels never do."""
-        return replace(self, shift=shift)
+        return replace(self, warp=warp)
 
 
 @dataclass(frozen=True)
@@ -135,7 +110,7 @@ class SpaxelWaves:
     lamps: tuple[str, ...]
     source: str = "night"
     mjd: float = 0.0
-    shift: SpaxelShift | None = None
+    warp: Warp | None = None
     caveats: tuple[Caveat, ...] = ()
 
     def law(self, wave: ArrayLike) -> FloatArray:
@@ -155,11 +130,11 @@ class SpaxelWaves:
     def place(self, k: int | IntArray, law: ArrayLike, row: ArrayLike = 0.0) -> FloatArray:
         """Return the column [pixel] as `column` does, for values of the law over `scale` that are known already."""
         x = _poly(self.coef, k, np.asarray(law, dtype=np.float64))
-        return x if self.shift is None else np.asarray(x + self.shift.at(x, row)[0])
+        return x if self.warp is None else np.asarray(x + self.warp.along(x, row))
 
-    def shifted(self, shift: SpaxelShift | None) -> SpaxelWaves:
+    def warped(self, warp: Warp | None) -> SpaxelWaves:
         """Return the solution with another flexure: the models move, the pixels never do."""
-        return replace(self, shift=shift)
+        return replace(self, warp=warp)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightpipe.base.caveat import Caveat
 from nightpipe.maths.poly import Poly1, Poly2
+from nightpipe.model.warp import Warp
 
 FloatArray = NDArray[np.float64]
 
@@ -28,19 +29,6 @@ class LineTable:
     residual: FloatArray
     used: NDArray[np.bool_]
     intensity: FloatArray
-
-
-@dataclass(frozen=True)
-class Warp:
-    """A shift along the dispersion [pixel] as a smooth function of (x, y): flexure, order tweak, day to night.
-
-    Light that the arc put at x is found at ``x + shift(x, y)`` in this exposure. `lines` are the wavelengths used.
-    """
-
-    shift: Poly2
-    lines: tuple[float, ...] = ()
-    chi2_dof: float = 0.0
-    withheld: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class WaveSolution:
     def at(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
         """Return vacuum wavelength [Angstrom] at pixel (x, y), flexure included."""
         x = np.asarray(x, dtype=np.float64)
-        return self.poly(x if self.warp is None else x - self.warp.shift(x, y), y)
+        return self.poly(x if self.warp is None else x - self.warp.along(x, y), y)
 
     def map(self) -> FloatArray:
         """Return vacuum wavelength [Angstrom] of all pixels, shape (ny, nx)."""
@@ -83,7 +71,7 @@ class WaveSolution:
         if self.warp is None:
             return self.poly.grid(nx, ny)
         dispersion = np.gradient(self.poly.grid(nx, ny), axis=1)
-        return np.asarray(self.poly.grid(nx, ny) - dispersion * self.warp.shift.grid(nx, ny))
+        return np.asarray(self.poly.grid(nx, ny) - dispersion * self.warp.along.grid(nx, ny))
 
     def dispersion(self, x: ArrayLike, y: float) -> FloatArray:
         """Return Angstrom per pixel at (x, y)."""

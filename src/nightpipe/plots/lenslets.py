@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from nightpipe.model.cube import Cube, SpaxelSpectra
 from nightpipe.model.frame import Frame
-from nightpipe.model.spaxels import Spaxel, SpaxelFlat, SpaxelSet, SpaxelShift, SpaxelWaves
+from nightpipe.model.spaxels import Spaxel, SpaxelFlat, SpaxelSet, SpaxelWaves
+from nightpipe.model.warp import Warp
 from nightpipe.plots.hexagons import hexmap
 from nightpipe.plots.style import BLUE, GOLD, GREY, INK, PALE, RED, limits, panels
 
@@ -92,20 +93,20 @@ def flat_map(flat: SpaxelFlat, spaxels: SpaxelSet) -> Figure:
     return figure
 
 
-def flexure(shift: SpaxelShift, spaxels: SpaxelSet, spectra: SpaxelSpectra) -> Figure:
+def flexure(warp: Warp, spaxels: SpaxelSet, spectra: SpaxelSpectra) -> Figure:
     """Draw how far the light has moved over the detector, and the sky's lines as they then lie."""
     figure, (field, sky) = panels(1, 2, size=(13, 4.6), width_ratios=[0.8, 1.5])
     pick = slice(None, None, max(1, len(spaxels) // 90))
     x = spaxels.x[pick]
     y = spaxels.centre[pick, 0]
-    dx, dy = shift.at(x, y)
-    arrows = field.quiver(x, y, dx, dy, color=BLUE if shift.accepted else GREY, width=0.003)
+    dx, dy = warp.at(x, y)
+    arrows = field.quiver(x, y, dx, dy, color=BLUE if warp.accepted else GREY, width=0.003)
     field.quiverkey(arrows, 0.84, -0.1, 0.5, "0.5 pixel", labelpos="E", coordinates="axes", fontproperties={"size": 7})
     field.set(xlabel="x [pixel]", ylabel="y [pixel]")
-    field.set_title(_shifted(shift), fontsize=8)
+    field.set_title(_told(warp), fontsize=8)
     wave, level = _sky(spectra)
     sky.plot(wave, level, color=INK, drawstyle="steps-mid", lw=0.8)
-    for line in shift.lines:
+    for line in warp.lines:
         sky.axvline(line, color=BLUE, lw=0.7, ls=":")
     for number, (line, name) in enumerate(SKY_LINES):  # above the frame, in turns, for two stand 120 Angstrom apart
         place = line, 0.99 - 0.045 * (number % 2)
@@ -115,15 +116,10 @@ def flexure(shift: SpaxelShift, spaxels: SpaxelSet, spectra: SpaxelSpectra) -> F
     return figure
 
 
-def _shifted(shift: SpaxelShift) -> str:
-    if shift.covariance is None:
-        return f"dx {shift.dx:+.3f}, dy {shift.dy:+.3f} pixel"
-    ex, ey = np.sqrt(np.diag(shift.covariance)[:2])
-    verdict = "" if shift.accepted else "  NOT ACCEPTED"
-    return (
-        f"dx {shift.dx:+.3f} +- {ex:.3f}, dy {shift.dy:+.3f} +- {ey:.3f} pixel,"
-        f" turn {1e5 * shift.turn:+.1f}e-5 radian{verdict}"
-    )
+def _told(warp: Warp) -> str:
+    (dx, ex), (dy, ey), (turn, _) = warp.told()
+    verdict = "" if warp.accepted else "  NOT ACCEPTED"
+    return f"dx {dx:+.3f} +- {ex:.3f}, dy {dy:+.3f} +- {ey:.3f} pixel, turn {1e5 * turn:+.1f}e-5 radian{verdict}"
 
 
 def _sky(spectra: SpaxelSpectra, step: float = 6.0) -> tuple[FloatArray, FloatArray]:

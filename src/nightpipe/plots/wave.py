@@ -82,7 +82,7 @@ def flexure(wave: WaveSolution) -> Figure:
         return figure
     for fraction, colour in ((0.3, BLUE), (0.6, GREEN), (0.9, RED)):
         x = np.full_like(y, fraction * nx)
-        shift, sigma = wave.warp.shift(x, y), wave.warp.shift.sigma(x, y)
+        shift, sigma = wave.warp.along(x, y), wave.warp.along.sigma(x, y)
         axis.plot(y, shift, color=colour, label=f"x = {x[0]:.0f} ({wave.poly(x[0], ny / 2):.0f} A)")
         axis.fill_between(y, shift - sigma, shift + sigma, color=colour, alpha=0.2, lw=0)
     axis.axhline(0, color=GREY, lw=0.6)

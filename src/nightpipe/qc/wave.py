@@ -76,7 +76,7 @@ def _offset(frame: Frame, wave: WaveSolution, lines: LineList, rows: NDArray[np.
         return None
     x = np.array([0.5 * (window.low + window.high - 1) + fit.shift])
     dispersion = float(wave.dispersion(x, y)[0])
-    warp = float(wave.warp.shift.sigma(x, y)[0]) * dispersion if wave.warp is not None else 0.0
+    warp = float(wave.warp.along.sigma(x, y)[0]) * dispersion if wave.warp is not None else 0.0
     noise = float(np.hypot(fit.error, fit.doubt)) * dispersion
     sigma = float(np.sqrt(noise**2 + warp**2 + float(wave.poly.sigma(x, y)[0]) ** 2))
     return SkyOffset(window.wave, int(rows[0]), int(rows[-1]), y, fit.shift * dispersion, sigma, fit.snr)

@@ -12,7 +12,8 @@ from nightpipe.io.references import sky_lines
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.flags import Flag
 from nightpipe.model.frame import Frame
-from nightpipe.model.spaxels import SpaxelFlat, SpaxelSet, SpaxelShift, SpaxelWaves
+from nightpipe.model.spaxels import SpaxelFlat, SpaxelSet, SpaxelWaves
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.extract import ExtractSpaxels
 from nightpipe.steps.spaxels.flexure import FlexSpaxels
 from nightpipe.steps.spaxels.grid import GridCube
@@ -23,34 +24,30 @@ from nightpipe.steps.spaxels.response import ApplySpaxelFlat
     "cube",
     inputs=("frame", "spaxels", "waves", "flat"),
     optional=("flat",),
-    outputs=("spectra", "cube", "shift"),
+    outputs=("spectra", "cube", "warp"),
     steps=(FlexSpaxels, ExtractSpaxels, ApplySpaxelFlat, GridCube),
     data=("lines",),
 )
 def cube(run: Run, *, frame: Frame, spaxels: SpaxelSet, waves: SpaxelWaves, flat: SpaxelFlat | None) -> dict[str, Any]:
     """Find how far the exposure's spectra lie off the calibrations', and extract all lenslets' spectra there."""
-    shift = run(FlexSpaxels, frame=frame, spaxels=spaxels, waves=waves, lines=sky_lines())
-    spectra = run(ExtractSpaxels, frame=frame, spaxels=spaxels.shifted(shift), waves=waves.shifted(shift))
+    warp = run(FlexSpaxels, frame=frame, spaxels=spaxels, waves=waves, lines=sky_lines())
+    spectra = run(ExtractSpaxels, frame=frame, spaxels=spaxels.warped(warp), waves=waves.warped(warp))
     if flat is None:
         run.caveat("flat.missing", "No flat of the lenslets: their response, uneven by a tenth, is not corrected.")
     else:
         spectra = run(ApplySpaxelFlat, spectra=spectra, flat=flat)
     grid = run(GridCube, spectra=spectra)
-    _judge(run, frame, shift, spectra)
-    return {"spectra": spectra, "cube": grid, "shift": shift}
+    _judge(run, frame, warp, spectra)
+    return {"spectra": spectra, "cube": grid, "warp": warp}
 
 
-def _judge(run: Run, frame: Frame, shift: SpaxelShift, spectra: SpaxelSpectra) -> None:
+def _judge(run: Run, frame: Frame, warp: Warp, spectra: SpaxelSpectra) -> None:
     """Record the numbers that tell how the exposure lies on the detector, and how clean its spectra are."""
-    run.metric("flexure_dx", shift.dx, "pixel")
-    run.metric("flexure_dy", shift.dy, "pixel")
-    run.metric("flexure_turn", shift.turn, "radian")
-    if shift.covariance is not None:
-        error = np.sqrt(np.diag(shift.covariance))
-        for name, value, unit in zip(("dx", "dy", "turn"), error, ("pixel", "pixel", "radian"), strict=True):
-            run.metric(f"flexure_{name}_error", float(value), unit)
-    run.metric("flexure_chi2", shift.chi2_dof)
-    run.metric("sky_lines", len(shift.lines))
+    for name, unit, (value, error) in zip(("dx", "dy", "turn"), ("pixel", "pixel", "radian"), warp.told(), strict=True):
+        run.metric(f"flexure_{name}", value, unit)
+        run.metric(f"flexure_{name}_error", error, unit)
+    run.metric("flexure_chi2", warp.chi2_dof)
+    run.metric("sky_lines", len(warp.lines))
     run.metric("spaxels", int(spectra.good.any(axis=1).sum()))
     run.metric("scattered_share", float(spectra.meta["scattered_share"]))
     run.metric("extraction_chi2", float(spectra.meta["chi2_pixel"]))

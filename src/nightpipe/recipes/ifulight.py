@@ -13,8 +13,8 @@ from nightpipe.base.run import Run
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.scene import Grade, Placed, Scene
-from nightpipe.model.spaxels import SpaxelShift
 from nightpipe.model.spectrum import Spectrum
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.aperture import ApertureSpectrum
 from nightpipe.steps.spaxels.choose import ChooseScene
 from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
@@ -29,8 +29,8 @@ ABOUT = 10.0
 
 @recipe(
     "spectrophotometry",
-    inputs=("spectra", "place", "partner", "shift"),
-    optional=("place", "partner", "shift"),
+    inputs=("spectra", "place", "partner", "warp"),
+    optional=("place", "partner", "warp"),
     outputs=("spectra", "scene", "grade"),
     steps=(
         SelectSpaxels,
@@ -50,7 +50,7 @@ def spectrophotometry(
     spectra: SpaxelSpectra,
     place: Placed | None,
     partner: SpaxelSpectra | None,
-    shift: SpaxelShift | None,
+    warp: Warp | None,
 ) -> dict[str, Any]:
     """Find the target, fit the scene in the ways that it asks for, and give the best spectrum first, others after."""
     spectra = run(SelectSpaxels, spectra=spectra)
@@ -61,7 +61,7 @@ def spectrophotometry(
     box: Spectrum = run(ApertureSpectrum, scene=best, spectra=spectra, partner=partner)
     by_box = cast(ChooseScene, run.step(ChooseScene)).method == "aperture"
     ordered = [box, *found] if by_box else [*found, box]
-    grade: Grade = run(GradeSpectrum, scene=best, spectrum=ordered[0], spectra=spectra, shift=shift)
+    grade: Grade = run(GradeSpectrum, scene=best, spectrum=ordered[0], spectra=spectra, warp=warp)
     told = {"quality": grade.quality, "reasons": grade.reasons, "chosen": best.why}
     ordered[0] = ordered[0].but(meta=ordered[0].meta | told)
     _told(run, best, ordered[0], grade)

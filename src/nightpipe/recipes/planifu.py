@@ -214,7 +214,7 @@ def _reduced(builder: Builder, exposure: Exposure, exposures: list[Exposure]) ->
     inputs: dict[str, Given] = {
         "spectra": cube["spectra"],
         "place": _place(builder, exposure),
-        "shift": cube["shift"],
+        "warp": cube["warp"],
     }
     if partner is not None:
         inputs["partner"] = _cube(builder, partner, known)["spectra"]

@@ -128,8 +128,9 @@ def test_the_recipe_from_frame_to_cube(scene, spectra, with_flat):
     assert set(made_of) == set(cube.outputs)
     assert made_of["spectra"].flat is with_flat
     assert ("flat.missing" in [caveat.code for caveat in run.caveats]) is not with_flat
-    assert abs(made_of["shift"].dx) < 0.1
-    assert abs(made_of["shift"].dy) < 0.02
+    (dx, _), (dy, _), _ = made_of["warp"].told()
+    assert abs(dx) < 0.1
+    assert abs(dy) < 0.02
     assert made_of["cube"].flux.shape == (220, len(scene.spaxels))
     assert run.metrics["sky_lines"] >= 4
     assert run.metrics["flexure_dx_error"] < 0.06

@@ -8,7 +8,8 @@ import pytest
 from builders.lenslets import made, truth, window
 from nightpipe.base.errors import BadFrameError
 from nightpipe.model.flags import Flag
-from nightpipe.model.spaxels import Spaxel, SpaxelShift
+from nightpipe.model.spaxels import Spaxel
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.extract import ExtractSpaxels
 
 
@@ -52,9 +53,9 @@ def test_wavelengths_are_those_of_the_columns(scene, spectra):
 
 
 def test_a_shift_moves_wavelengths_and_rows(scene):
-    shift = SpaxelShift(dx=0.4, centre=(250.0, 175.0))
+    warp = Warp.rigid(scene.frame.shape, dx=0.4)
     plain = ExtractSpaxels(rounds=0).run(scene.frame, scene.spaxels, scene.waves)
-    moved = ExtractSpaxels(rounds=0).run(scene.frame, scene.spaxels, scene.waves.shifted(shift))
+    moved = ExtractSpaxels(rounds=0).run(scene.frame, scene.spaxels, scene.waves.warped(warp))
     held = (plain.wave > 5000) & (plain.wave < 9000)
     np.testing.assert_allclose((plain.wave - moved.wave)[held], (0.4 * plain.step)[held], rtol=0.02)
 

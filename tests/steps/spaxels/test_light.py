@@ -10,7 +10,7 @@ from nightpipe.base.errors import ConfigError
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.flags import Flag
 from nightpipe.model.scene import Placed, Reason
-from nightpipe.model.spaxels import SpaxelShift
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.aperture import ApertureSpectrum
 from nightpipe.steps.spaxels.choose import ChooseScene
 from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
@@ -134,10 +134,10 @@ def test_grades_follow_what_was_measured(lone):
     assert (good.quality, good.reasons) == (0, 0)
     assert good.measured["snr"] > 50
 
-    def graded(place=None, shift=None, flux=None, **changes):
+    def graded(place=None, warp=None, flux=None, **changes):
         other = replace(scene, place=place or scene.place, **changes)
         seen = spectrum if flux is None else spectrum.but(flux=flux)
-        return step.run(other, seen, spectra, shift)
+        return step.run(other, seen, spectra, warp)
 
     from nightpipe.base.caveat import Caveat
 
@@ -149,7 +149,7 @@ def test_grades_follow_what_was_measured(lone):
     assert graded(chi2_near=2.0, structure=0.6, snr=680.0).quality == 0  # 0.15 per cent of a standard's light
     assert graded(chi2_near=60.0, snr=680.0).why == ("bad_fit",)
     assert graded(snr=1.0).why == ("faint",)
-    assert graded(shift=SpaxelShift(accepted=False)).why == ("flexure",)
+    assert graded(warp=Warp.rigid((2048, 2048), accepted=False)).why == ("flexure",)
     assert graded(flux=-spectrum.flux).quality == 4
     assert graded(caveats=(Caveat("place.outside", ""),)).quality == 3
     bright = replace(scene.place, how="brightest")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def reduced(spectra, place, **parameters):
     run = PlainRun({"FitScene[scene].host": True, **parameters})
-    found = spectrophotometry.function(run, spectra=spectra, place=place, partner=None, shift=None)
+    found = spectrophotometry.function(run, spectra=spectra, place=place, partner=None, warp=None)
     return run, found
 
 

@@ -27,9 +27,9 @@ def solved(shift=field, seed=1, shape=SHAPE, step=None, **changes):
 def test_field_of_shifts_comes_back_within_its_error():
     _, _, found = solved(star=400.0)
     x, y = np.meshgrid(np.linspace(250, 750, 6), np.linspace(5, 155, 5))
-    off = found.warp.shift(x, y) - field(x, y)
+    off = found.warp.along(x, y) - field(x, y)
     assert np.max(np.abs(off)) < 0.08
-    assert float(np.sqrt(np.mean((off / found.warp.shift.sigma(x, y)) ** 2))) < 2.5
+    assert float(np.sqrt(np.mean((off / found.warp.along.sigma(x, y)) ** 2))) < 2.5
     assert found.warp.chi2_dof < 2.5
     assert not found.caveats
 
@@ -42,14 +42,14 @@ def test_light_is_found_where_the_warp_says():
 
 def test_no_more_complex_than_needed():
     _, _, found = solved(shift=lambda x, y: np.full_like(x, 0.4))
-    assert np.abs(found.warp.shift.coef.ravel()[2:]).max() < 0.01
-    assert abs(found.warp.shift.coef[0, 0] - 0.4) < 0.05
+    assert np.abs(found.warp.along.coef.ravel()[2:]).max() < 0.01
+    assert abs(found.warp.along.coef[0, 0] - 0.4) < 0.05
 
 
 @pytest.mark.parametrize("moved", [-4.2, 3.6])
 def test_large_shifts_are_found(moved):
     _, _, found = solved(shift=lambda x, y: np.full_like(x, moved))
-    assert abs(float(np.squeeze(found.warp.shift(400.0, 80.0))) - moved) < 0.1
+    assert abs(float(np.squeeze(found.warp.along(400.0, 80.0))) - moved) < 0.1
 
 
 def test_withheld_line_is_not_used_but_recorded():
@@ -80,6 +80,6 @@ def test_no_sky_leaves_the_arc_alone_and_says_so():
 
 def test_a_short_standard_has_no_flexure_to_speak_of():
     _, _, found = solved(brightness=0.3, star=20000.0)
-    shift = 0.0 if found.warp is None else float(np.squeeze(found.warp.shift(400.0, 80.0))) - 0.3
-    sigma = 0.0 if found.warp is None else float(np.squeeze(found.warp.shift.sigma(400.0, 80.0)))
+    shift = 0.0 if found.warp is None else float(np.squeeze(found.warp.along(400.0, 80.0))) - 0.3
+    sigma = 0.0 if found.warp is None else float(np.squeeze(found.warp.along.sigma(400.0, 80.0)))
     assert abs(shift) <= max(3 * sigma, 0.1)

@@ -93,7 +93,7 @@ def test_alfosc_standard_of_seconds_has_no_flexure_worth_having(alfosc):
     if found.warp is None:
         assert "flexure.none" in [caveat.code for caveat in found.caveats]
     else:
-        assert abs(float(np.squeeze(found.warp.shift(512.0, 200.0)))) < 0.5
+        assert abs(float(np.squeeze(found.warp.along(512.0, 200.0)))) < 0.5
 
 
 def test_alfosc_flat_shows_no_slit_edge(alfosc):

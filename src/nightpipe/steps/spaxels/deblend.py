@@ -82,7 +82,7 @@ def places(spaxels: SpaxelSet, every: int = 1) -> tuple[Places, Layout]:
     Raises BadFrameError if there is none.
     """
     nx = spaxels.shape[1]
-    move = 0.0 if spaxels.shift is None else spaxels.shift.dx
+    move = 0.0 if spaxels.warp is None else spaxels.warp.told()[0][0]
     low = np.clip(np.ceil(spaxels.span[:, 0] + move), 0, nx).astype(np.int64)
     high = np.clip(np.floor(spaxels.span[:, 1] + move) + 1, low, nx).astype(np.int64)
     count = high - low

@@ -12,7 +12,8 @@ from nightpipe.maths.rigid import Rigid, fit_rigid
 from nightpipe.maths.skyfield import Points
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import LineList
-from nightpipe.model.spaxels import SpaxelSet, SpaxelShift, SpaxelWaves
+from nightpipe.model.spaxels import SpaxelSet, SpaxelWaves
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.extract import ExtractSpaxels
 from nightpipe.steps.spaxels.skylines import coarse_columns, column_shifts, sky_of
 from nightpipe.steps.spaxels.tracks import coarse_rows, leans, row_shifts
@@ -26,7 +27,7 @@ SOUND = 0.3
 class FlexSpaxels(Step):
     """Measure how one exposure's spectra lie off the calibrations': along x, along y and turned, with errors."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     max_shift: float = parameter(2.0, "largest shift that is searched", unit="pixel", gt=0, le=3)
     min_snr: float = parameter(6.0, "significance that a feature of the sky needs in a band of rows", ge=3)
     max_error: float = parameter(0.1, "a shift that is known no better is not applied", unit="pixel", gt=0)
@@ -35,7 +36,7 @@ class FlexSpaxels(Step):
     floor_y: float = parameter(0.001, "error that no tile's shift goes below", unit="pixel", gt=0)
     grain: float = parameter(0.008, "relative rms of the pixels' response that no flat corrects", ge=0, lt=0.2)
 
-    def run(self, frame: Frame, spaxels: SpaxelSet, waves: SpaxelWaves, lines: LineList) -> SpaxelShift:
+    def run(self, frame: Frame, spaxels: SpaxelSet, waves: SpaxelWaves, lines: LineList) -> Warp:
         """Return the exposure's shift; what failed its test is 0 and `accepted` False, with a caveat that says why.
 
         Rows: what the profiles leave over says how far they lie off, in tiles of the detector. Columns: every feature
@@ -43,16 +44,17 @@ class FlexSpaxels(Step):
         allowed for. Both join in one motion with covariance; lines that disagree with the rest lose their weight.
         """
         rows = row_shifts(frame, spaxels, self.grain, coarse_rows(frame, spaxels, self.max_shift), self.floor_y)
-        level = SpaxelShift(dy=float(np.average(rows.shift, weights=rows.error**-2)) if rows.x.size else 0.0)
-        spectra = ExtractSpaxels(spacing=100.0, rounds=1, grain=self.grain).run(frame, spaxels.shifted(level), waves)
+        level = float(np.average(rows.shift, weights=rows.error**-2)) if rows.x.size else 0.0
+        moved = spaxels.warped(Warp.rigid(frame.shape, dy=level))
+        spectra = ExtractSpaxels(spacing=100.0, rounds=1, grain=self.grain).run(frame, moved, waves)
         sky = sky_of(spectra, spaxels, waves, lines)
         columns, names = column_shifts(sky, coarse_columns(sky, self.max_shift), self.min_snr, self.floor_x)
         ny, nx = frame.shape
         centre = ((nx - 1) / 2.0, (ny - 1) / 2.0)
         rigid = fit_rigid(columns, rows, leans(rows, spaxels, frame.shape), centre, EXPECTED)
-        return self._judged(rigid, rows, names, centre)
+        return self._judged(rigid, rows, names, frame.shape)
 
-    def _judged(self, rigid: Rigid, rows: Points, names: list[float], centre: tuple[float, float]) -> SpaxelShift:
+    def _judged(self, rigid: Rigid, rows: Points, names: list[float], shape: tuple[int, int]) -> Warp:
         dx, dy, turn = (float(value) for value in rigid.values)
         used = tuple(name for name, weight in zip(names, rigid.line_weight, strict=True) if weight > SOUND)
         error = np.sqrt(np.diag(rigid.covariance))
@@ -68,11 +70,11 @@ class FlexSpaxels(Step):
             for axis, reason in why.items()
             if reason
         )
-        return SpaxelShift(
+        return Warp.rigid(
+            shape,
             dx=dx if fine[0] else 0.0,
             dy=dy if fine[1] else 0.0,
             turn=turn if all(fine) else 0.0,
-            centre=centre,
             covariance=rigid.covariance,
             lines=used,
             chi2_dof=rigid.chi2_dof,

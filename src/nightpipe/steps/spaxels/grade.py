@@ -11,8 +11,8 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.scene import Grade, Reason, Scene, slack
-from nightpipe.model.spaxels import SpaxelShift
 from nightpipe.model.spectrum import Spectrum
+from nightpipe.model.warp import Warp
 
 FloatArray = NDArray[np.float64]
 
@@ -56,10 +56,10 @@ class GradeSpectrum(Step):
     verdict: str = parameter("", "what a person says of it: no object visible, bogus target ...; a card of its own")
     contamination: float = parameter(0.5, "share of others' light within the target's FWHM that is told", gt=0)
 
-    def run(self, scene: Scene, spectrum: Spectrum, spectra: SpaxelSpectra, shift: SpaxelShift | None = None) -> Grade:
-        """Return the quality of the scene's spectrum; `shift` is the exposure's flexure, where it is known."""
+    def run(self, scene: Scene, spectrum: Spectrum, spectra: SpaxelSpectra, warp: Warp | None = None) -> Grade:
+        """Return the quality of the scene's spectrum; `warp` is the exposure's flexure, where it is known."""
         measured = self._measured(scene, spectrum, spectra)
-        reasons = self._reasons(measured, scene, spectra, shift)
+        reasons = self._reasons(measured, scene, spectra, warp)
         return Grade(self._quality(reasons), int(reasons), measured, self.verdict)
 
     def _measured(self, scene: Scene, spectrum: Spectrum, spectra: SpaxelSpectra) -> dict[str, float]:
@@ -76,9 +76,7 @@ class GradeSpectrum(Step):
             "contamination": _contamination(scene),
         }
 
-    def _reasons(
-        self, measured: dict[str, float], scene: Scene, spectra: SpaxelSpectra, shift: SpaxelShift | None
-    ) -> Reason:
+    def _reasons(self, measured: dict[str, float], scene: Scene, spectra: SpaxelSpectra, warp: Warp | None) -> Reason:
         codes = {caveat.code for caveat in scene.caveats}
         excess = slack(scene.snr, self.mismatch)
         standard = spectra.exposure is not None and spectra.exposure.type == FrameType.STANDARD
@@ -94,7 +92,7 @@ class GradeSpectrum(Step):
             Reason.NEGATIVE: measured["negative"] > self.negative,
             Reason.NO_ASTROMETRY: not standard and self._unplaced(scene),
             Reason.POINTING: scene.place.how == "header",
-            Reason.FLEXURE: shift is not None and not shift.accepted,
+            Reason.FLEXURE: warp is not None and not warp.accepted,
             Reason.PERSON: scene.place.how == "person",
             Reason.CONTAMINATED: measured["contamination"] > self.contamination,
         }

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from nightpipe.kernels.spaxels import drawn, fluxes, layout
 from nightpipe.maths.skyfield import Points
 from nightpipe.model.frame import Frame
-from nightpipe.model.spaxels import SpaxelSet, SpaxelShift
+from nightpipe.model.spaxels import SpaxelSet
+from nightpipe.model.warp import Warp
 from nightpipe.steps.spaxels.deblend import Deblend, Rules
 
 FloatArray = NDArray[np.float64]
@@ -56,7 +57,7 @@ def row_shifts(frame: Frame, spaxels: SpaxelSet, grain: float, start: float, flo
     """
     shift, found = start, NOTHING
     for _ in range(3):
-        found = _tiles(frame, spaxels.shifted(SpaxelShift(dy=shift)), grain)
+        found = _tiles(frame, spaxels.warped(Warp.rigid(spaxels.shape, dy=shift)), grain)
         weight = 1.0 / found.error**2
         move = float(np.sum(weight * found.shift) / max(np.sum(weight), 1e-30))
         found = Points(found.x, found.y, found.shift + shift, np.hypot(found.error, floor), found.line, found.doubt)

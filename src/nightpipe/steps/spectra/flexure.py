@@ -18,7 +18,8 @@ from nightpipe.maths.skyshift import Shift, Template, Window, about, coarse_shif
 from nightpipe.model.frame import Frame
 from nightpipe.model.references import LineList
 from nightpipe.model.traces import TraceSet
-from nightpipe.model.wave import Warp, WaveSolution
+from nightpipe.model.warp import Warp
+from nightpipe.model.wave import WaveSolution
 from nightpipe.steps.spectra.rows import Row, collapsed, slit_rows
 from nightpipe.steps.spectra.slitlines import blocks_of
 
@@ -73,7 +74,7 @@ class Flexure(Step):
             return _none(wave, f"the sky's lines tell the shift to {sure:.2f} pixel only")
         used = tuple(sorted({float(w) for w in scene.labels(found, points)}))
         withheld = scene.withheld(blocks, start, self.withhold, field) if self.withhold else None
-        return wave.warped(Warp(field.shift, used, field.chi2_dof, withheld))
+        return wave.warped(Warp(field.shift, lines=used, chi2_dof=field.chi2_dof, withheld=withheld))
 
     def _stretch(self, wave: WaveSolution) -> float:
         """Return the usual stretch [pixel]: a scale without an arc may be out by as much as it is shifted."""
