@@ -23,7 +23,6 @@ SUBJECTS = (
     "combining",
     "cosmics",
     "splines",
-    "sums",
     "fits",
     "resampling",
     "stacking",

@@ -29,6 +29,14 @@ def test_processes_leave_their_machine_code_in_the_cache(bare):
     assert warming.cold() == ("psf",)
 
 
+def test_a_module_whose_loops_lie_in_other_files_is_made_ready_once(bare, monkeypatch):
+    """Its machine code bears the names `clip`, `medians` and `networks`: each run announced a compilation."""
+    monkeypatch.setattr(kernels, "MODULES", ("combine",))
+    assert warming.cold() == ("combine",)
+    warming.warmed(1)
+    assert warming.cold() == ()
+
+
 def test_what_a_dead_process_left_is_compiled_here(bare, monkeypatch):
     def dies(_count, _modules):
         raise warming.BrokenProcessPool("killed")

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from nightpipe import kernels
 from nightpipe.engine.local import cores, quiet_main
-from nightpipe.kernels.build import cache_folder
 
 MOST = 8
 """More processes than this share no work: the longest module takes an eighth of the time of all."""
@@ -19,8 +18,7 @@ MOST = 8
 
 def cold(modules: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return which modules of kernels, of all or of `modules`, were never compiled for this source and processor."""
-    compiled = {path.name.partition(".")[0] for path in cache_folder().rglob("*.nbi")}
-    return tuple(name for name in (kernels.MODULES if modules is None else modules) if name not in compiled)
+    return tuple(name for name in (kernels.MODULES if modules is None else modules) if not kernels.is_ready(name))
 
 
 def warmed(processes: int | None = None, modules: Sequence[str] | None = None) -> float:

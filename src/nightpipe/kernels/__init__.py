@@ -10,6 +10,10 @@ import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from nightpipe.kernels.build import cache_folder
+
+READY = ".ready"
+
 MODULES = (
     "asterisms",
     "chorus",
@@ -28,7 +32,6 @@ MODULES = (
     "splines",
     "stacking",
     "stamps",
-    "sums",
     "warp",
 )
 """The modules that hold compiled functions; each has a `rehearse` that calls all of them on a few pixels."""
@@ -55,10 +58,19 @@ def warm(modules: Iterable[str] | None = None) -> dict[str, float]:
 
 
 def ready(name: str) -> float:
-    """Compile the kernels of one module, or load them from the cache, and return the seconds that it took."""
+    """Compile the kernels of one module, or load them from the cache, and return the seconds that it took.
+
+    A file in the cache then says so: machine code is named by the file that holds the loop, which may be another's.
+    """
     start = time.perf_counter()
     importlib.import_module(f"nightpipe.kernels.{name}").rehearse()
+    (cache_folder() / f"{name}{READY}").touch()
     return time.perf_counter() - start
+
+
+def is_ready(name: str) -> bool:
+    """Tell whether a module was once compiled for this source and processor."""
+    return (cache_folder() / f"{name}{READY}").exists()
 
 
 def size(name: str) -> int:
