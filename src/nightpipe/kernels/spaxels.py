@@ -118,15 +118,16 @@ def fluxes(
     return found
 
 
-def drawn(flux: ArrayLike, lay: Layout, ny: int) -> F32:
-    """Return the transposed image (nx, ny) of entries with the given `flux` (e,)."""
+def drawn(flux: ArrayLike, lay: Layout, ny: int, columns: ArrayLike | None = None) -> F32:
+    """Return the transposed image (nx, ny) of entries with the given `flux` (e,), or some columns of it (c, ny)."""
     light = float64(flux)
-    image = np.zeros((lay.start.size - 1, ny), dtype=np.float32)
+    wanted = np.arange(lay.start.size - 1) if columns is None else np.asarray(columns)
+    image = np.zeros((wanted.size, ny), dtype=np.float32)
 
     def work(a: int, b: int) -> None:
-        for x in range(a, b):
-            part = slice(lay.start[x], lay.start[x + 1])
-            _draw(light[part], lay.first[part], lay.share[part], image[x])
+        for row in range(a, b):
+            part = slice(lay.start[wanted[row]], lay.start[wanted[row] + 1])
+            _draw(light[part], lay.first[part], lay.share[part], image[row])
 
     each_strip(work, image.shape[0], _STRIP)
     return image

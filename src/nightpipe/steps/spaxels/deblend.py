@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Floats = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Columns = IntArray | slice
 
 STEADY = 2.0
 """Columns (rms) over which fluxes are averaged for the pixels' variance where they do not differ by `DIFFERS` sigma: a
@@ -101,12 +103,15 @@ def places(spaxels: SpaxelSet, every: int = 1) -> tuple[Places, Layout]:
     return Places(lenslet, element, column, row, low, int(count.max())), held
 
 
-def thinned(frame: Frame, every: int) -> Frame:
-    """Return one column in `every` of a frame."""
-    if every == 1:
-        return frame
+def turned(frame: Frame, every: int) -> Frame:
+    """Return one column in `every` of a frame, transposed: (nx, ny), a column consecutive in memory."""
+    return _each(frame, lambda image: np.ascontiguousarray(image[:, ::every].T))
+
+
+def _each(frame: Frame, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Frame:
+    """Return a frame all of whose images are changed alike; what is not needed here is left out."""
     names = ("data", "var", "mask", "read_var", "photon_var", "flat_var")
-    parts = {name: part[:, ::every] for name in names if (part := getattr(frame, name)) is not None}
+    parts: dict[str, Any] = {name: change(part) for name in names if (part := getattr(frame, name)) is not None}
     return replace(frame, amp=None, illumination=None, **parts)
 
 
@@ -116,35 +121,39 @@ class Deblend:
     def __init__(self, frame: Frame, spaxels: SpaxelSet, rules: Rules) -> None:
         if frame.shape != spaxels.shape:
             raise BadFrameError(f"a frame of {spaxels.shape}", str(frame.shape), "use the geometry of this detector")
-        self.frame, self.rules = thinned(frame, rules.every), rules
+        self.frame, self.rules = turned(frame, rules.every), rules
         self.places, self.layout = places(spaxels, rules.every)
-        self.data = np.ascontiguousarray(self.frame.data.T)
+        self.data = np.asarray(self.frame.data, dtype=np.float32)
         ny, nx = frame.shape
         spacing = rules.spacing or max(ny, nx)
         self.along, self.across = cubic_basis(nx, spacing)[:: rules.every], cubic_basis(ny, spacing)
 
     def solve(self) -> Solution:
         """Return the final solution: weights that follow the model, pixels off the profile rejected one by one."""
-        good = np.ascontiguousarray(self.frame.good.T)
-        now = self._solved(self._weight(np.maximum(self.data, 0.0), good), covariance=False)
-        now = self._solved(self._weight(self._expected(now), good), covariance=False)
+        good, every = self.frame.good, slice(None)
+        now = self._solved(self._weight(np.maximum(self.data, 0.0), good, every), covariance=False)
+        now = self._solved(self._weight(self._expected(now, every), good, every), covariance=False)
         now = self._cleaned(now)
-        return self._solved(self._weight(self._expected(now), now.good), covariance=True)
+        return self._solved(self._weight(self._expected(now, every), now.good, every), covariance=True)
 
-    def model(self, solution: Solution) -> Floats:
-        """Return the model of the frame as fitted (nx, ny)."""
-        return drawn(solution.found.flux, self.layout, self.data.shape[1]) + solution.scatter
+    def model(self, solution: Solution, columns: Columns = slice(None)) -> Floats:
+        """Return the model of the frame as fitted (nx, ny), or of some of its columns."""
+        return self._drawn(solution.found.flux, columns) + solution.scatter[columns]
 
-    def _weight(self, signal: Floats, good: Bools) -> tuple[Floats, Floats, Bools]:
-        """Return weights, variance and good, for an expected signal."""
-        var = np.ascontiguousarray(self.frame.variance_of(signal.T).T) + np.square(self.rules.grain * signal)
+    def _drawn(self, flux: FloatArray, columns: Columns) -> Floats:
+        return drawn(flux, self.layout, self.data.shape[1], None if isinstance(columns, slice) else columns)
+
+    def _weight(self, signal: Floats, good: Bools, columns: Columns) -> tuple[Floats, Floats, Bools]:
+        """Return weights, variance and good of some columns, for an expected signal."""
+        frame = _each(self.frame, lambda image: image[columns])
+        var = frame.variance_of(signal) + np.square(self.rules.grain * signal)
         usable = good & (var > 0)
         return np.where(usable, 1.0 / np.where(usable, var, 1.0), 0.0).astype(np.float32), var, usable
 
-    def _expected(self, solution: Solution) -> Floats:
-        """Return the model whose fluxes are averaged along each spectrum where that is no loss."""
+    def _expected(self, solution: Solution, columns: Columns) -> Floats:
+        """Return the model in some columns, its fluxes averaged along each spectrum where that is no loss."""
         steady = self._steady(solution.found)
-        model = drawn(steady, self.layout, self.data.shape[1]) + np.maximum(solution.scatter, 0.0)
+        model = self._drawn(steady, columns) + np.maximum(solution.scatter[columns], 0.0)
         return np.maximum(model, 0.0)
 
     def _steady(self, found: Fluxes) -> FloatArray:
@@ -170,26 +179,34 @@ class Deblend:
         return fit_scatter(matrix, side, self.along, across, covariance=covariance)
 
     def _cleaned(self, now: Solution) -> Solution:
-        """Return the solution without pixels off the profile; in each round the worst of `NEAR` rows goes."""
+        """Return the solution without pixels off the profile; in each round the worst of `NEAR` rows goes.
+
+        A column in which none is off is done with: what another column loses does not change it.
+        """
+        columns = np.arange(self.data.shape[0])
+        weight, var, good = now.weight.copy(), now.var.copy(), now.good.copy()
+        now = replace(now, weight=weight, var=var, good=good)
         for _ in range(self.rules.rounds):
-            off = self._worst(now)
-            if not off.any():
+            off = self._worst(now, columns)
+            bad = off.any(axis=1)
+            if not bad.any():
                 break
-            weight, var, good = self._weight(self._expected(now), now.good & ~off)
-            columns = np.flatnonzero(off.any(axis=1))
+            columns = columns[bad]
+            kept = good[columns] & ~off[bad]
+            weight[columns], var[columns], good[columns] = self._weight(self._expected(now, columns), kept, columns)
             part = fluxes(self.data, weight, now.scatter, self.layout, columns)
             fresh = np.isin(self.places.column // self.rules.every, columns)
             found = Fluxes(*(np.where(fresh, new, old) for new, old in zip(part, now.found, strict=True)))
-            now = replace(now, found=found, weight=weight, var=var, good=good)
+            now = replace(now, found=found)
         return now
 
-    def _worst(self, now: Solution) -> Bools:
-        """Return the pixels that stand out most from the model among their neighbours along y, by more than allowed."""
+    def _worst(self, now: Solution, columns: IntArray) -> Bools:
+        """Return, of some columns, the pixels off the model by more than allowed and most among their neighbours."""
         from scipy.ndimage import maximum_filter1d
 
-        model = self.model(now)
-        allowed = now.var + np.square(self.rules.mismatch * (model - now.scatter))
-        pull = np.where(now.good, np.abs(self.data - model) / np.sqrt(allowed), 0.0)
+        model = self.model(now, columns)
+        allowed = now.var[columns] + np.square(self.rules.mismatch * (model - now.scatter[columns]))
+        pull = np.where(now.good[columns], np.abs(self.data[columns] - model) / np.sqrt(allowed), 0.0)
         return np.asarray((pull > self.rules.clip) & (pull == maximum_filter1d(pull, NEAR, axis=1)))
 
 

@@ -70,8 +70,8 @@ class ExtractSpaxels(Step):
 def _mask(work: Deblend, solution: Solution, spaxels: SpaxelSet, least: float) -> NDArray[np.uint32]:
     """Return the flags of each element: NO_DATA beyond the light, and why where too little of it was measured."""
     at, held = work.places, work.layout
-    seen = np.where(solution.good, 0, np.where(work.frame.good.T, np.uint32(Flag.REJECTED), 0)).astype(np.uint32)
-    seen |= np.ascontiguousarray(work.frame.mask.T)
+    seen = np.where(solution.good, 0, np.where(work.frame.good, np.uint32(Flag.REJECTED), 0)).astype(np.uint32)
+    seen |= work.frame.mask
     entry, j = np.nonzero(held.share > CORE)
     row = held.first[entry] + j
     inside = (row >= 0) & (row < seen.shape[1])
@@ -132,7 +132,7 @@ def _facts(work: Deblend, solution: Solution) -> dict[str, str | int | float | b
     light, under = float(solution.found.flux.sum()), float(np.maximum(solution.scatter, 0.0).sum())
     return {
         "scattered_share": under / max(light + under, 1e-30),
-        "rejected_pixels": int((np.ascontiguousarray(work.frame.good.T) & ~solution.good).sum()),
+        "rejected_pixels": int((work.frame.good & ~solution.good).sum()),
         "chi2_pixel": float(pull[use].mean()) if use.any() else 0.0,
         "spaxels": int(work.places.first.size),
     }
