@@ -108,7 +108,7 @@ class Scene:
     correlation of neighbours' residuals there; `used` (n,) lenslets, `coverage` (k,) the part of the
     target's light in the field that was measured. `radius` (r,) [arcsec] and the target's `profile` there, per unit
     flux and arcsec2. `snr` is the median per bin of 5500 to 6500 Angstrom. `why` tells for what it was chosen among
-    others.
+    others; `mismatch` is the share of a bright target's light that no shape of seeing fits.
     """
 
     method: str
@@ -145,6 +145,7 @@ class Scene:
     profile_model: FloatArray
     caveats: tuple[Caveat, ...] = ()
     why: str = ""
+    mismatch: float = 0.0
 
     def value(self, name: str) -> tuple[float, float]:
         """Return a parameter and its standard error."""
@@ -157,13 +158,13 @@ class Scene:
         linear = self.wave.size * (2 + len(self.others))
         return self.chi2 + float(np.log(max(self.dof, 2))) * (len(self.values) + linear)
 
+    @property
+    def slack(self) -> float:
+        """Return the chi2 per element that a shape of seeing adds which is wrong by `mismatch` of the light.
 
-def slack(snr: float, mismatch: float) -> float:
-    """Return the chi2 per element that a shape of seeing adds which is wrong by a share `mismatch` of the light.
-
-    In slices of wavelength a lenslet has about the signal to noise of a bin of the spectrum, `snr`.
-    """
-    return (mismatch * max(snr, 0.0)) ** 2
+        In slices of wavelength a lenslet has about the signal to noise of a bin of the spectrum, `snr`.
+        """
+        return (self.mismatch * max(self.snr, 0.0)) ** 2
 
 
 class Reason(IntFlag):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from nightpipe.model.scene import Scene
 from nightpipe.steps.spaxels.choose import ChooseScene
 
 
@@ -19,6 +20,8 @@ class Judged:
     snr: float = 20.0
     bic: float = 1000.0
     why: str = ""
+    slack = Scene.slack
+    mismatch: float = 0.01
 
 
 PLAIN = Judged()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from nightpipe.base.step import Step, parameter
-from nightpipe.model.scene import Scene, slack
+from nightpipe.model.scene import Scene
 
 
 class ChooseScene(Step):
@@ -17,10 +17,10 @@ class ChooseScene(Step):
     do so much better. A person's `method` goes before all. The reason stands in the scene's `why`.
 
     A bright target's chi2 shows that no function is the true shape of seeing; a fit holds if what it leaves is below
-    `mismatch` of the target's light.
+    `FitScene.mismatch` of the target's light.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     method: Literal["best", "psf", "masked", "scene", "aperture"] = parameter(
         "best", "the method, by a person; best: by the criteria"
@@ -28,7 +28,6 @@ class ChooseScene(Step):
     gain: float = parameter(20.0, "by how much Bayes's criterion must fall for a host", ge=0)
     chi2: float = parameter(1.3, "chi2 per element about the target up to which a fit holds", gt=1)
     structure: float = parameter(0.25, "correlation of neighbouring residuals up to which a fit holds", gt=0)
-    mismatch: float = parameter(0.01, "share of a bright target's light that a fit which holds may leave", ge=0, lt=0.2)
     better: float = parameter(0.8, "share of chi2 below which leaving lenslets out is better", gt=0, le=1)
 
     def run(self, scenes: tuple[Scene, ...]) -> Scene:
@@ -54,6 +53,5 @@ class ChooseScene(Step):
 
     def holds(self, scene: Scene) -> bool:
         """Tell whether a scene fits about the target: to the noise, or to what its shape is not known better than."""
-        allowed = slack(scene.snr, self.mismatch)
-        smooth = scene.structure < self.structure or scene.chi2_near < 1.0 + allowed
-        return scene.chi2_near < self.chi2 + allowed and smooth
+        smooth = scene.structure < self.structure or scene.chi2_near < 1.0 + scene.slack
+        return scene.chi2_near < self.chi2 + scene.slack and smooth

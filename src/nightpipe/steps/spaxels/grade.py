@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nightpipe.base.step import Step, parameter
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import FrameType
-from nightpipe.model.scene import Grade, Reason, Scene, slack
+from nightpipe.model.scene import Grade, Reason, Scene
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.model.warp import Warp
 
@@ -40,15 +40,14 @@ class GradeSpectrum(Step):
     | 2 | a doubt: faint, bad fit, refraction, structure, away, edge, flexure; placed by pointing alone |
     | 0 | none of these |
 
-    Fit and structure are judged beyond what a shape of seeing that is wrong by `mismatch` would leave: a standard of
-    signal to noise 700 shows 0.15 per cent of misfit as a chi2 of 2, and is none the worse for it.
+    Fit and structure are judged beyond what a shape of seeing that is wrong by `FitScene.mismatch` would leave: a
+    standard of signal to noise 700 shows 0.15 per cent of misfit as a chi2 of 2, and is none the worse for it.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     least: float = parameter(3.0, "signal to noise per bin below which a spectrum is faint", ge=0)
     chi2: float = parameter(1.5, "chi2 per element about the target above which the fit is bad", gt=1)
     refraction: float = parameter(4.0, "chi2 of the slices' places above which refraction is not believed", gt=1)
-    mismatch: float = parameter(0.01, "share of a bright target's light that no shape of seeing fits", ge=0, lt=0.2)
     structure: float = parameter(0.3, "correlation of neighbouring residuals above which they have structure", gt=0)
     away: float = parameter(4.0, "distance from the astrometry's place in its errors", unit="sigma", gt=1)
     edge: float = parameter(0.8, "share of the light in the field below which the target is at the edge", gt=0, le=1)
@@ -78,14 +77,13 @@ class GradeSpectrum(Step):
 
     def _reasons(self, measured: dict[str, float], scene: Scene, spectra: SpaxelSpectra, warp: Warp | None) -> Reason:
         codes = {caveat.code for caveat in scene.caveats}
-        excess = slack(scene.snr, self.mismatch)
         standard = spectra.exposure is not None and spectra.exposure.type == FrameType.STANDARD
         tests = {
             Reason.FAINT: measured["snr"] < self.least,
-            Reason.BAD_FIT: measured["chi2"] > self.chi2 + excess,
+            Reason.BAD_FIT: measured["chi2"] > self.chi2 + scene.slack,
             Reason.REFRACTION: measured["refraction_chi2"] > self.refraction or "scene.refraction" in codes,
             Reason.STRUCTURE: measured["structure"] > self.structure
-            and measured["structure"] * measured["chi2"] > excess,
+            and measured["structure"] * measured["chi2"] > scene.slack,
             Reason.AWAY: measured["away"] > self.away,
             Reason.EDGE: measured["in_field"] < self.edge,
             Reason.OUTSIDE: "place.outside" in codes,

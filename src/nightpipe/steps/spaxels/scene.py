@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 class FitScene(Step):
     """Fit position, seeing, refraction, target, sky and what else shines to all lenslets' native pixels at once."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     low: float = parameter(3700.0, "first wavelength", unit="Angstrom", ge=3300, le=6000)
     high: float = parameter(9300.0, "last wavelength", unit="Angstrom", ge=6500, le=10500)
     slices: int = parameter(18, "slices of wavelength in which the shape is fitted", ge=4, le=60)
@@ -38,6 +38,7 @@ class FitScene(Step):
     host: bool = parameter(default=False, help="add a galaxy with its own spectrum")
     neighbours: int = parameter(2, "stars beside the target that are fitted with it, at most", ge=0, le=6)
     visible: float = parameter(8.0, "significance above which a neighbour is one", unit="sigma", ge=4)
+    mismatch: float = parameter(0.01, "share of a bright target's light that no shape of seeing fits", ge=0, lt=0.2)
     temperature_card: str = parameter("OUT_AIR", "header card of the air's temperature [C]")
     humidity_card: str = parameter("OUT_HUM", "header card of the relative humidity [%]")
 
@@ -72,7 +73,8 @@ class FitScene(Step):
             raise NoSolutionError("the scene of an exposure", "parameters that are no numbers", "another place")
         method = "masked" if leave else "scene" if self.host else "psf"
         caveats = merged(spectra.caveats, place.caveats, air.caveats, _doubts(played))
-        return scene_from(played, spectra, method, place, self.slices, caveats)
+        scene = scene_from(played, spectra, method, place, self.slices, caveats)
+        return replace(scene, mismatch=self.mismatch)
 
     def _air(self, spectra: SpaxelSpectra) -> Air:
         temperature = _card(spectra, self.temperature_card, -40.0, 50.0, 10.0)
