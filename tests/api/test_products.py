@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from builders import frames
+from builders.templates import seen, small_bank
 from nightpipe.api.metrics import nested
-from nightpipe.api.products import Product
+from nightpipe.api.products import Product, Publisher
 from nightpipe.base.errors import PlanError
+from nightpipe.engine.execute import Outcome, State
+from nightpipe.engine.ledger import Ledger
+from nightpipe.engine.plan import Node
+from nightpipe.engine.store import Store
 from nightpipe.io import codec
+from nightpipe.io.anyspectrum import made
+from nightpipe.io.classifier import ranker
 from nightpipe.model.spectrum import Spectrum
+from nightpipe.steps.post.classify import Classify
+from nightpipe.steps.post.evidence import ready
 
 
 def spectrum():
@@ -63,3 +75,31 @@ def test_an_image_goes_to_ccddata(tmp_path):
 
 def test_metrics_with_places_become_tables():
     assert nested({"a": 1, "b/5577/12": 2.0, "b/5577/40": 3.0}) == {"a": 1, "b": {"5577": {"12": 2.0, "40": 3.0}}}
+
+
+def done(store, recipe, output, model, name):
+    """Return the outcome of a run whose one output is stored."""
+    facts = {"type": [type(model).__name__], "many": True, "files": [f"{output}-0.fits"]}
+    record = {"key": recipe, "node": recipe, "recipe": recipe, "published": [output], "state": "ok", "provenance": {}}
+    record["outputs"] = {output: facts}
+    (path,) = store.files(recipe, output, record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    codec.save(model, path)
+    return Outcome(Node(recipe, recipe, {}, {}, publish={output: name}), State.OK, recipe, record)
+
+
+def test_spectra_that_are_written_anew_keep_what_they_were_found_to_be(tmp_path):
+    """A text or table that someone deleted comes back while the classification is reused."""
+    store = Store(tmp_path)
+    found = Classify(z_max=0.5).run(made("", *seen("Ia", 0.05, 30.0), {}), ready(small_bank()), ranker())
+    found = replace(found, object="OBJ1")
+    runs = [
+        done(store, "calibrate", "spectra", spectrum(), "sn/sn"),
+        done(store, "classify", "classifications", found, "sn/sn_class"),
+    ]
+    publisher = Publisher(store, Ledger(tmp_path))
+    for _ in range(2):
+        for run in runs:
+            publisher.publish(run)
+        assert fits.getheader(tmp_path / "sn" / "sn.fits", 1)["SNIDTYPE"]
+        (tmp_path / "sn" / "sn.txt").unlink()

@@ -113,7 +113,16 @@ class Publisher:
             self._write(product, outcome, files)
             for file in files:
                 self.ledger.product(file, outcome.record, output, checksum(self.store.out / file))
+            self._answer(product)
+        elif not _answered(product):  # spectra written anew by themselves have lost what they were found to be
+            self._answer(product)
         return product
+
+    def _answer(self, product: Product) -> None:
+        """Put a classification into the headers of its spectra, which then are other files."""
+        if product.kind == CLASSIFICATION and (path := _write_classes(product)).exists():
+            record = _record(path)
+            self.ledger.product(str(path.relative_to(self.store.out)), record, _output_of(record, path), checksum(path))
 
     def _lies_there(self, key: str, files: list[str]) -> bool:
         known = self.ledger.key_of(files[0]) if files else key
@@ -136,10 +145,6 @@ class Publisher:
         else:
             for path, file in zip(product.stored, files, strict=True):
                 self.store.publish(path, file)
-            if product.kind == CLASSIFICATION and (path := _write_classes(product)).exists():
-                record = _record(path)
-                file = str(path.relative_to(self.store.out))
-                self.ledger.product(file, record, _output_of(record, path), checksum(path))
 
     def _write_image(self, stored: Path, outcome: Outcome, path: Path) -> None:
         from nightpipe.io.export import write_image
@@ -180,8 +185,8 @@ def _write_classes(product: Product) -> Path:
     from nightpipe.io.export import write_cards
     from nightpipe.io.text import write_keys
 
-    spectrum = product.path.parent / product.path.name.partition("_class")[0]
-    table = spectrum.with_name(f"{spectrum.name}.fits")
+    table = _classified(product)
+    spectrum = table.with_name(table.name.removesuffix(".fits"))
     for found in product.models():
         if table.exists():
             write_cards(table, found.object, snid_keywords(found))
@@ -191,6 +196,21 @@ def _write_classes(product: Product) -> Path:
             if f"# OBJECT: {found.object}\n" in text.read_text(encoding="ascii"):
                 write_keys(text, text_keywords(found))
     return table
+
+
+def _classified(product: Product) -> Path:
+    """Return the file of the spectra that a classification is about."""
+    return product.path.parent / f"{product.path.name.partition('_class')[0]}.fits"
+
+
+def _answered(product: Product) -> bool:
+    """Tell whether the spectra that a classification is about have its answers in their headers."""
+    from nightpipe.io.classifier import snid_keywords
+    from nightpipe.io.export import cards_of
+
+    if product.kind != CLASSIFICATION or not (table := _classified(product)).exists():
+        return True
+    return all(set(snid_keywords(found)) <= cards_of(table, found.object) for found in product.models())
 
 
 def _write_difference(product: Product, who: str) -> None:

@@ -23,6 +23,7 @@ from nightpipe.model.spectrum import Spectrum
 from nightpipe.model.wave import WaveSolution
 
 __all__ = [
+    "cards_of",
     "read_spectra",
     "to_ccddata",
     "to_specutils",
@@ -110,6 +111,14 @@ def write_cards(path: str | Path, name: str, keys: Mapping[str, Any]) -> None:
             if hdu.header.get("OBJNAME") == name:
                 hdu.header.update(keys)
         _write(fits, path, list(hdus), durable=True)
+
+
+def cards_of(path: str | Path, name: str) -> set[str]:
+    """Return the cards that the extensions of the object `name` have in a file of `write_spectra`."""
+    from astropy.io import fits
+
+    with fits.open(path) as hdus:
+        return {card for hdu in hdus if hdu.header.get("OBJNAME") == name for card in hdu.header}
 
 
 def read_spectra(path: str | Path) -> tuple[Spectrum, ...]:
