@@ -49,6 +49,25 @@ def test_a_night_needs_one_set_of_masters_and_each_exposure_its_cube(tmp_path):
     assert not of(plan, "extract")
 
 
+def test_the_slow_speed_knows_the_gain_of_the_fast_one_and_has_its_own_where_it_was_lit(tmp_path):
+    raw = written(tmp_path / "raw")
+    noise = {node.id: node.inputs for node in of(plan_of(raw, tmp_path), "noise")}
+    (slow,) = [inputs for inputs in noise.values() if inputs["other"]]
+    assert slow["biases"]
+    assert not slow["flats"]
+    assert noise[slow["other"][0].node]["flats"]
+    lit = written(tmp_path / "lit")
+    for path in sorted(written(tmp_path / "more", days=0.007, only=lambda shot: shot.kind == "dome").glob("*.fits"))[
+        :2
+    ]:
+        fits.setval(path, "ADCSPEED", value=0.1)
+        path.rename(lit / path.name)
+    plan = plan_of(lit, tmp_path)
+    assert sorted(len(node.inputs["flats"]) for node in of(plan, "noise")) == [2, 3]
+    assert not any(node.inputs["other"] for node in of(plan, "noise"))
+    assert len(of(plan, "spaxels")[0].inputs["frames"]) == 3  # those of one speed: bias and noise are one's
+
+
 def test_halves_of_a_pair_know_each_other(tmp_path):
     plan = plan_of(written(tmp_path / "raw", pair=True), tmp_path)
     light = [node for node in of(plan, "spectrophotometry") if node.target == "ZTF26sima"]

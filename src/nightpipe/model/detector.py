@@ -98,7 +98,8 @@ class Detector:
 class Noise:
     """Measured gain [electron/adu] and read noise [electron] per amplifier, beside what the header said.
 
-    `gain_source` and `read_noise_source` are ``"pairs"``, ``"overscan"`` or ``"header"``; errors are one sigma, or 0.
+    `gain_source` and `read_noise_source` are ``"pairs"``, ``"overscan"``, ``"other speed"`` or ``"header"``; errors are
+    one sigma, or 0.
     `gain_check` and `read_noise_check` are what a second estimator gave, from all frames at once; empty: none was run.
     """
 

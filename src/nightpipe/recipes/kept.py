@@ -43,10 +43,11 @@ def plan_noise(
     exposure: Exposure,
     like: Exposure,
     reasons: Iterable[Reason] = (),
+    other: Ref | None = None,
 ) -> tuple[Ref, tuple[Caveat, ...]]:
     """Return gain and read noise for an exposure: measured tonight, else an earlier night's, else what `like` says.
 
-    With the caveats of an earlier night's.
+    With the caveats of an earlier night's. `other` is what was measured of the detector at another read speed.
     """
     frames = biases + flats
     if not frames:
@@ -60,6 +61,7 @@ def plan_noise(
             "biases": [builder.raw(one) for one in biases],
             "flats": [builder.raw(one) for one in flats],
             "like": None if frames else builder.raw(like),
+            "other": other,
         },
         label=label,
         reasons=reasons,

@@ -13,6 +13,7 @@ from nightpipe.model.frame import Frame, RawFrame, oriented_as
 from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.badpixels import BadPixels
 from nightpipe.steps.detector.bias import Bias, CompareBias
+from nightpipe.steps.detector.borrowgain import BorrowGain
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.flat import NormaliseFlat
 from nightpipe.steps.detector.linearity import Linearity
@@ -83,20 +84,28 @@ def dark(run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None) -> dict[
 
 @recipe(
     "noise",
-    inputs=("biases", "flats", "like"),
+    inputs=("biases", "flats", "like", "other"),
     many=("biases", "flats"),
-    optional=("like",),
+    optional=("like", "other"),
     outputs=("noise",),
-    steps=(MeasureNoise,),
+    steps=(MeasureNoise, BorrowGain),
 )
 def noise(
-    run: Run, *, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...], like: RawFrame | None
+    run: Run,
+    *,
+    biases: tuple[RawFrame, ...],
+    flats: tuple[RawFrame, ...],
+    like: RawFrame | None,
+    other: Noise | None = None,
 ) -> dict[str, Any]:
     """Measure gain and read noise from pairs of bias and flat frames, and compare them with the header.
 
-    A night with neither has only the exposure itself, `like`: its overscan, and the header's word.
+    A night with neither has only the exposure itself, `like`: its overscan, and the header's word. Where lamps were
+    read at another speed, `other` is what was measured there.
     """
     measured = run(MeasureNoise, biases=biases, flats=flats if like is None else (like,))
+    if other is not None:
+        measured = run(BorrowGain, noise=measured, other=other)
     for name, gain, read_noise in zip(measured.amplifiers, measured.gain, measured.read_noise, strict=True):
         run.metric(f"gain_{name}", gain, "electron/adu")
         run.metric(f"read_noise_{name}", read_noise, "electron")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 from nightpipe.base.caveat import Caveat, merged
@@ -113,15 +113,24 @@ def _match(builder: Builder, exposure: Exposure, kind: FrameType) -> Match:
     """Return the calibrations that serve, those that gave nothing left out."""
     frames = tuple(seen for seen in builder.night.frames if seen.exposure.path not in builder.wishes.refused)
     left = replace(builder.night, frames=frames)
-    return associate(left, exposure, kind, builder.wishes.decisions)
+    return _of_one_speed(associate(left, exposure, kind, builder.wishes.decisions))
+
+
+def _of_one_speed(match: Match) -> Match:
+    """Return those frames that were read at the speed of most: bias and noise of one speed clean them all."""
+    speeds = Counter(one.setup.readout for one in match.exposures)
+    most = speeds.most_common(1)[0][0] if speeds else ""
+    return replace(match, exposures=tuple(one for one in match.exposures if one.setup.readout == most))
 
 
 def detector(builder: Builder, exposure: Exposure) -> Detector:
     """Return bias and noise of the exposure's detector as it was read, those of an earlier night where it must be."""
     biases = builder.match(exposure, FrameType.BIAS)
     flats = builder.match(exposure, FrameType.FLAT)
-    alike = tuple(one for one in flats.exposures if one.setup.readout == exposure.setup.readout)
-    noise, told = plan_noise(builder, biases.exposures, alike, exposure, exposure)
+    alike = _read_as(flats.exposures, exposure)
+    lit = flats.exposures if biases.exposures and not alike else ()  # lamps are read fast, the sky slowly
+    other = detector(builder, lit[0]).noise if lit else None
+    noise, told = plan_noise(builder, biases.exposures, alike, exposure, exposure, other=other)
     if not biases.exposures:
         earlier, biases = kept(builder, biases, exposure, FrameType.BIAS, "bias")
         return Detector(earlier.get("bias"), noise, merged(biases.caveats, told), biases.reasons)
@@ -129,6 +138,11 @@ def detector(builder: Builder, exposure: Exposure) -> Detector:
     frames = [builder.raw(one) for one in biases.exposures]
     bias = builder.node("bias", inputs={"frames": frames}, label=label, publish=published("bias", label))["bias"]
     return Detector(bias, noise, merged(biases.caveats, told), biases.reasons)
+
+
+def _read_as(frames: tuple[Exposure, ...], exposure: Exposure) -> tuple[Exposure, ...]:
+    """Return those frames that were read at the speed of an exposure."""
+    return tuple(one for one in frames if one.setup.readout == exposure.setup.readout)
 
 
 def masters(builder: Builder, exposure: Exposure) -> Masters | None:
@@ -141,7 +155,7 @@ def masters(builder: Builder, exposure: Exposure) -> Masters | None:
         return _made(builder, exposure, domes, arcs)
     if (earlier := _earlier(builder, exposure, domes, arcs)) is not None:
         return earlier
-    domes, arcs = (builder.match(exposure, kind) for kind in (FrameType.FLAT, FrameType.ARC))
+    domes, arcs = (_of_one_speed(builder.match(exposure, kind)) for kind in (FrameType.FLAT, FrameType.ARC))
     return _made(builder, exposure, domes, arcs) if domes.exposures and arcs.exposures else None
 
 
