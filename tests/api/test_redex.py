@@ -77,7 +77,7 @@ def test_every_wish_is_a_parameter_that_exists():
     from nightpipe.api.settings import parse_assignment
     from nightpipe.engine.config import Vocabulary
 
-    wish = Wish((1.0, -2.5), "0,0;1,0;1,1", "12,13", "psf")
+    wish = Wish((1.0, -2.5), "0,0;1,0;1,1", "12,13", "2,2,1", "psf")
     vocabulary = Vocabulary(BOOK.recipes)
     for text in wish.assignments:
         name, _ = parse_assignment(text)

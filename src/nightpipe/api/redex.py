@@ -31,6 +31,7 @@ class Wish:
     centre: tuple[float, float] | None = None
     region: str = ""
     exclude: str = ""
+    exclude_region: str = ""
     method: str = ""
 
     @property
@@ -43,6 +44,8 @@ class Wish:
             told.append(f'SelectSpaxels.region="{self.region}"')
         if self.exclude:
             told.append(f'SelectSpaxels.exclude="{self.exclude}"')
+        if self.exclude_region:
+            told.append(f'SelectSpaxels.exclude_region="{self.exclude_region}"')
         if self.method:
             told.append(f'ChooseScene.method="{self.method}"')
         return tuple(told)

@@ -19,9 +19,20 @@ def redex(
     *,
     why: Annotated[str, typer.Option("--why", help="The reason, for whoever reads it later.")],
     region: Annotated[
-        str, typer.Option("--region", help="Use the lenslets within this polygon only: x1,y1;x2,y2;... [arcsec].")
+        str,
+        typer.Option(
+            "--region",
+            help="Use the lenslets within this polygon only: x1,y1;x2,y2;... [arcsec], or in circles: x,y,radius;...",
+        ),
     ] = "",
     exclude: Annotated[str, typer.Option("--exclude", help="Leave out these lenslets, by number: 12,13,40.")] = "",
+    exclude_region: Annotated[
+        str,
+        typer.Option(
+            "--exclude-region",
+            help="Leave out the lenslets within this polygon or these circles, as for --region; several: A|B.",
+        ),
+    ] = "",
     method: Annotated[str, typer.Option("--method", help="Take this extraction: psf, aperture, masked, scene.")] = "",
     who: Annotated[str, typer.Option("--who", help="Who decides. Default: the user's name.")] = "",
     out: Out = DEFAULT_OUT,
@@ -48,7 +59,7 @@ def redex(
     logging_to(Path(out), silent=silent)
     with shown(silent=silent) as progress:
         made = again(
-            BOOK, Path(out), time, Wish(place, region, exclude, method), why=why, who=who or user(),
+            BOOK, Path(out), time, Wish(place, region, exclude, exclude_region, method), why=why, who=who or user(),
             settings=settings, calibrations=tuple(calibrations or ()), progress=progress,
         )  # fmt: skip
     if not silent:

@@ -19,8 +19,9 @@ from nightpipe.steps.spaxels.aperture import ApertureSpectrum
 from nightpipe.steps.spaxels.choose import ChooseScene
 from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
 from nightpipe.steps.spaxels.grade import GradeSpectrum
-from nightpipe.steps.spaxels.locate import LocateTarget, SelectSpaxels
+from nightpipe.steps.spaxels.locate import LocateTarget
 from nightpipe.steps.spaxels.scene import FitScene
+from nightpipe.steps.spaxels.select import SelectSpaxels
 from nightpipe.steps.spaxels.separate import SeparateContours
 
 ABOUT = 10.0

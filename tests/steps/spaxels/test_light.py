@@ -15,8 +15,9 @@ from nightpipe.steps.spaxels.aperture import ApertureSpectrum
 from nightpipe.steps.spaxels.choose import ChooseScene
 from nightpipe.steps.spaxels.forcedspectrum import ForcedSpectrum
 from nightpipe.steps.spaxels.grade import GradeSpectrum
-from nightpipe.steps.spaxels.locate import LocateTarget, SelectSpaxels
+from nightpipe.steps.spaxels.locate import LocateTarget
 from nightpipe.steps.spaxels.scene import FitScene
+from nightpipe.steps.spaxels.select import SelectSpaxels
 from nightpipe.steps.spaxels.separate import SeparateContours
 
 
@@ -93,7 +94,16 @@ def test_lenslets_outside_a_region_and_those_excluded_are_masked(lone):
     np.testing.assert_array_equal(used, box)
     assert "spaxels.selected" in codes(chosen)
     assert SelectSpaxels().run(spectra) is spectra
-    for wrong in ({"region": "1,2;3"}, {"exclude": "12,99999"}):
+    circles = SelectSpaxels(exclude_region="1,2,1.5;-4,0,1|5,5;8,5;8,8;5,8").run(spectra)
+    used = (circles.mask & int(Flag.OUTSIDE_SLIT) == 0).all(axis=1)
+    east, north = spectra.east, spectra.north
+    out = (np.hypot(east - 1, north - 2) < 1.5) | (np.hypot(east + 4, north) < 1)
+    out |= (np.abs(east - 6.5) < 1.5) & (np.abs(north - 6.5) < 1.5)
+    np.testing.assert_array_equal(used, ~out)
+    for wrong in (
+        {"region": "1,2;3"}, {"exclude": "12,99999"}, {"exclude": "2.5,1"}, {"exclude_region": "1,2,0"},
+        {"exclude_region": "0,0,99"},
+    ):  # fmt: skip
         with pytest.raises(ConfigError):
             SelectSpaxels(**wrong).run(spectra)
 

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from nightpipe.base.caveat import Caveat, merged
-from nightpipe.base.errors import ConfigError
 from nightpipe.base.step import Step, parameter
 from nightpipe.maths.hexagons import hexagon_of
 from nightpipe.model.cube import SpaxelSpectra
 from nightpipe.model.exposure import FrameType
-from nightpipe.model.flags import Flag
 from nightpipe.model.scene import Placed
 from nightpipe.steps.spaxels.forced import force
 from nightpipe.steps.spaxels.pixels import Pixels, pixels_of, scale_of
@@ -112,62 +110,6 @@ class LocateTarget(Step):
         usual = np.maximum(median_filter(residual, size=9), 0.0)  # pixels lie in order along each spectrum
         calm = residual - usual < 8.0 * np.sqrt(pixels.var + usual) + 0.5 * usual
         return white_residual(pixels, residual, calm, self.low, self.high)
-
-
-class SelectSpaxels(Step):
-    """Leave out lenslets that a person does not want: by number on the lattice, or all outside a region."""
-
-    region: str = parameter(
-        "", "polygon east,north;east,north;... outside which lenslets are not used; empty: all are", unit="arcsec"
-    )
-    exclude: str = parameter("", "numbers of lenslets that are not used: 12,13,40")
-
-    def run(self, spectra: SpaxelSpectra) -> SpaxelSpectra:
-        """Return the spectra with those lenslets masked (OUTSIDE_SLIT).
-
-        Raises
-        ------
-        ConfigError
-            The region is no polygon, or there is no such lenslet.
-        """
-        out = np.zeros(len(spectra), dtype=bool)
-        if self.region:
-            out |= ~_within(_corners(self.region), spectra.east, spectra.north)
-        out[_numbers(self.exclude, len(spectra))] = True
-        if not out.any():
-            return spectra
-        mask = spectra.mask | np.where(out, int(Flag.OUTSIDE_SLIT), 0).astype(np.uint32)[:, None]
-        text = f"{int(out.sum())} of {len(spectra)} lenslets were left out by a person"
-        return spectra.but(mask=mask, caveats=(Caveat("spaxels.selected", text),))
-
-
-def _corners(text: str) -> FloatArray:
-    """Return the corners (k, 2) of a polygon written as ``x1,y1;x2,y2;...``."""
-    try:
-        corners = np.array([[float(part) for part in pair.split(",")] for pair in text.split(";") if pair.strip()])
-    except ValueError:
-        corners = np.zeros((0, 2))
-    if corners.ndim != 2 or corners.shape[1:] != (2,) or len(corners) < 3:
-        raise ConfigError("a polygon of three corners or more", text, "SelectSpaxels.region=-3,-3;3,-3;0,4")
-    return corners
-
-
-def _numbers(text: str, count: int) -> list[int]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdigit() and int(word) < count for word in words):
-        raise ConfigError(f"numbers of lenslets below {count}", text, "SelectSpaxels.exclude=12,13")
-    return [int(word) for word in words]
-
-
-def _within(corners: FloatArray, east: FloatArray, north: FloatArray) -> NDArray[np.bool_]:
-    """Return which points lie inside a polygon: an odd number of its sides is crossed on the way west."""
-    inside = np.zeros(east.size, dtype=bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
-        crossed = (y0 > north) != (y1 > north)
-        inside ^= crossed & (east < (x1 - x0) * (north - y0) / (y1 - y0) + x0)
-    return inside
 
 
 def _inside(spectra: SpaxelSpectra, east: float, north: float) -> bool:
