@@ -17,6 +17,7 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.engine import local
 from nightpipe.engine.builder import Book, Builder
 from nightpipe.engine.night import Night
+from nightpipe.kernels import threads as kernel_threads
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.frame import Frame, RawFrame
 
@@ -227,7 +228,7 @@ def write_night(folder: Path, targets=("star A", "star B"), exposures: int = 2) 
     return folder
 
 
-def run_night(raw: Path, out: Path, *, pool=None, settings=None, line=None, decisions=None, plan=None):
+def run_night(raw: Path, out: Path, *, pool=None, settings=None, line=None, decisions=None, plan=None, watch=None):
     """Plan and execute a toy night; return the outcomes by node."""
     from nightpipe.engine.config import Layer
     from nightpipe.engine.decisions import Decisions
@@ -242,7 +243,7 @@ def run_night(raw: Path, out: Path, *, pool=None, settings=None, line=None, deci
             command_line=Layer("command line", line or {}),
             decisions=decisions or Decisions(),
         )
-    return execute(plan, BOOK, Store(out), pool or InLine())
+    return execute(plan, BOOK, Store(out), pool or InLine(), watch)
 
 
 def plan_night(raw: Path, **wishes):
@@ -256,6 +257,14 @@ def plan_night(raw: Path, **wishes):
 def ran(outcomes) -> list[str]:
     """Return the nodes that were really run."""
     return [name for name, outcome in outcomes.items() if not outcome.reused]
+
+
+def threads(pipe: Any, busy: kernel_threads.Busy) -> None:
+    """Say three times, when asked, how many threads a kernel has in this process."""
+    kernel_threads.share(busy)
+    for _ in range(3):
+        pipe.recv()
+        pipe.send(kernel_threads.threads())
 
 
 def environment(pipe: Any, own: dict[str, str]) -> None:

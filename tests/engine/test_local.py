@@ -170,6 +170,29 @@ def test_a_worker_has_the_environment_of_today_not_that_of_the_first_pool(monkey
     assert told == [("yes", None), (None, "/elsewhere")]
 
 
+def test_a_worker_that_is_busy_alone_has_all_cores(monkeypatch):
+    """A chain of calibrations, one at a time, used one core of however many there were."""
+    monkeypatch.delenv("NIGHTPIPE_THREADS", raising=False)
+    pool = Processes(2)
+    ours, theirs = pool._context.Pipe()
+    process = pool._context.Process(target=toys.threads, args=(theirs, pool._busy), daemon=True)
+    process.start()
+    told = []
+    for busy in (1, 2, 1000):
+        pool._busy.value = busy
+        ours.send(busy)
+        told.append(ours.recv())
+    process.join()
+    assert told == [local.cores(), max(1, local.cores() // 2), 1]
+
+
+def test_the_pool_counts_its_busy_workers(raw, out, pool):
+    seen = []
+    toys.run_night(raw, out, pool=pool, watch=lambda _outcome: seen.append(pool._busy.value))
+    assert max(seen) >= 1
+    assert pool._busy.value == 0
+
+
 def _environment_of(pool: Processes) -> tuple[str | None, str | None]:
     ours, theirs = pool._context.Pipe()
     process = pool._context.Process(target=toys.environment, args=(theirs, local._own()), daemon=True)

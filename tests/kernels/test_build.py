@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,6 +87,19 @@ def test_no_threads_within_threads(monkeypatch):
 
     threads.each_strip(lambda _a, _b: threads.each_strip(inner, 8, 1), 4, 1)
     assert 1 <= len(names) <= 2
+
+
+def test_the_cores_are_shared_among_the_processes_that_are_busy(monkeypatch):
+    monkeypatch.delenv("NIGHTPIPE_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_shared", [])
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
+    busy = SimpleNamespace(value=1)
+    threads.share(busy)
+    assert threads.threads() == 8
+    for busy.value, each in ((2, 4), (3, 2), (20, 1), (0, 8)):
+        assert threads.threads() == each
+    monkeypatch.setenv("NIGHTPIPE_THREADS", "5")
+    assert threads.threads() == 5
 
 
 def test_thread_count(monkeypatch):

@@ -28,7 +28,7 @@ from nightpipe.engine.builder import Book, Builder, Wishes
 from nightpipe.engine.config import Layer
 from nightpipe.engine.execute import Outcome, execute, pending
 from nightpipe.engine.ledger import Ledger
-from nightpipe.engine.local import InLine, Pool, Processes, cores, workers_for
+from nightpipe.engine.local import InLine, Pool, Processes, workers_for
 from nightpipe.engine.lock import locked
 from nightpipe.engine.memory import cpu_seconds
 from nightpipe.engine.night import Night, scan
@@ -302,7 +302,7 @@ def _pool(tasks: int, modules: tuple[str, ...], wanted: int | None, timing: dict
         timing["kernels_s"] = warmed(wanted, modules)
     if count == 1:
         return InLine()
-    return Processes(count, threads=max(1, cores() // count), preload=("nightpipe.recipes.book",))
+    return Processes(count, preload=("nightpipe.recipes.book",))
 
 
 def _told(outcome: Outcome) -> None:

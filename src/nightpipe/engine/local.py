@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from nightpipe.base.log import logger
 from nightpipe.engine.worker import Task, from_json, perform
+from nightpipe.kernels.threads import Busy, share
 
 TRIES = 2
 PRELOAD = ("nightpipe.engine.worker",)
@@ -81,10 +82,11 @@ class Processes:
     A worker that dies takes nobody along: its task is tried once more, and blamed if it kills again.
     """
 
-    def __init__(self, count: int, threads: int = 1, preload: tuple[str, ...] = ()) -> None:
+    def __init__(self, count: int, preload: tuple[str, ...] = ()) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOAD, *preload])
-        self._count, self._threads = count, threads
+        self._count = count
+        self._busy: Busy = self._context.RawValue("i", 0)
         self._workers: list[Worker] = []
         self._queue: deque[Task] = deque()
         self._deaths: dict[str, int] = {}
@@ -150,6 +152,7 @@ class Processes:
             worker.task = self._queue.popleft()
             with suppress(OSError):  # a worker that died idle is found out when its result is awaited
                 worker.pipe.send_bytes(worker.task.to_json().encode())
+        self._busy.value = sum(worker.task is not None for worker in self._workers)
 
     def _idle(self) -> Worker | None:
         for worker in self._workers:
@@ -163,7 +166,7 @@ class Processes:
     def _started(self) -> Worker:
         ours, theirs = self._context.Pipe()
         with quiet_main(), _environment(dict.fromkeys(ONE_THREAD, "1")):
-            process = self._context.Process(target=serve, args=(theirs, self._threads, _own()), daemon=True)
+            process = self._context.Process(target=serve, args=(theirs, self._busy, _own()), daemon=True)
             process.start()
         theirs.close()
         return Worker(process, ours)
@@ -193,10 +196,13 @@ def take_over(own: Mapping[str, str]) -> None:
     os.environ.update(own)
 
 
-def serve(pipe: Connection, threads: int, own: Mapping[str, str]) -> None:
-    """Work off tasks until the other end closes, with the coordinator's `own` part of the environment."""
+def serve(pipe: Connection, busy: Busy, own: Mapping[str, str]) -> None:
+    """Work off tasks until the other end closes, with the coordinator's `own` part of the environment.
+
+    A task that runs alone, as each of a chain does, has all cores for its kernels.
+    """
     take_over(own)
-    os.environ["NIGHTPIPE_THREADS"] = str(threads)
+    share(busy)
     threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
     while True:
         try:

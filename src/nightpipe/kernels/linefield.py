@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 
 from nightpipe.kernels.arrays import F64, float64, same_shape
 from nightpipe.kernels.build import helper, kernel
+from nightpipe.kernels.threads import each_strip
 
 REACH = 5.0
 """Where a line ends, in its own sigma."""
+_STRIP = 64
 _ROOT = math.sqrt(2.0)
 _NORM = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -76,10 +78,15 @@ def design(
     the coordinate in which place, width and gain of a spectrum are polynomials: the derivatives are with regard to
     their coefficients.
     """
-    parts = float64(place), float64(sigma), float64(flux)
-    same_shape("places, widths and fluxes", *parts)
-    out = np.zeros((parts[0].shape[0], size, 1 + moves + widths + gains))
-    _design(*parts, float64(along), moves, widths, gains, out)
+    x, s, light = float64(place), float64(sigma), float64(flux)
+    same_shape("places, widths and fluxes", x, s, light)
+    out = np.zeros((x.shape[0], size, 1 + moves + widths + gains))
+    powers = float64(along)
+
+    def work(a: int, b: int) -> None:
+        _design(x[a:b], s[a:b], light[a:b], powers, moves, widths, gains, out[a:b])
+
+    each_strip(work, len(out), _STRIP)
     return out
 
 

@@ -7,16 +7,32 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Protocol
 
 _NAME = "nightpipe-kernel"
 
 
+class Busy(Protocol):
+    """How many processes of a pool are at work, as `value`, which changes while they are."""
+
+    value: int
+
+
+_shared: list[Busy] = []
+
+
+def share(busy: Busy) -> None:
+    """Share the cores with other processes from now on: the fewer of them are busy, the more threads a kernel has."""
+    _shared[:] = [busy]
+
+
 def threads() -> int:
-    """Return how many threads a kernel may use: ``NIGHTPIPE_THREADS``, else the cores this process may run on."""
+    """Return how many threads a kernel may use now: ``NIGHTPIPE_THREADS``, else this process's part of the cores."""
     wanted = os.environ.get("NIGHTPIPE_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max([1, *(busy.value for busy in _shared)]))
 
 
 def strips(size: int, length: int) -> list[tuple[int, int]]:
