@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from builders import field, fieldscene
+from nightpipe.model.classification import Overlay
 from nightpipe.model.exposure import FrameType
 from nightpipe.model.references import Standard
 from nightpipe.model.scene import Finder
 from nightpipe.plots import scene
+from nightpipe.plots.classify import as_seen
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,17 @@ def test_the_verification_has_three_kinds():
     assert len(alone.axes) == 4  # finder, map, profile, spectrum
     star = scene.verify(field.spectrum(kind=FrameType.STANDARD), *given, standard=standard())
     assert star.axes[-1].get_ylabel() == "shape / table"
+    assert star.axes[0].get_title().startswith("refraction: lift 1.10")  # a standard has no guider
     assert "quality 2 (faint)" in star.get_suptitle()
     picture = Finder(np.zeros((50, 50), np.float32), 60.0, 2.0, -3.0, 4, "12 stars")
     assert (
         "finder: 4 frames of the guider, 12 stars"
         in scene.verify(field.spectrum(), *given, finder=picture).axes[0].get_title()
     )
+
+
+def test_a_template_is_drawn_as_coarse_as_the_spectrum():
+    wave = np.arange(4000.0, 8000.0, 5.0)
+    noisy = Overlay("x", wave, 1.0 + 0.3 * (-1.0) ** np.arange(wave.size))
+    assert np.abs(as_seen(noisy, np.arange(4000.0, 8000.0, 25.0)) - 1.0)[5:-5].max() < 0.01
+    np.testing.assert_allclose(as_seen(noisy, np.arange(4000.0, 8000.0, 1.0)), noisy.flux, atol=0.02)

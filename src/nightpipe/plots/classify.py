@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from nightpipe.model.classification import Classification
+from nightpipe.maths.rebin import smoothed_to, widths
+from nightpipe.model.classification import Classification, Overlay
 from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panels
 
+FloatArray = NDArray[np.float64]
 LINES = {
     "Ia": (
         (6355.0, "Si II"),
@@ -44,7 +47,8 @@ def _spectrum(axis: Axes, found: Classification) -> None:
     axis.plot(found.wave, flux, color=GREY, drawstyle="steps-mid", lw=0.7)
     span = high - low
     for number, (overlay, colour) in enumerate(zip(found.overlays, (RED, BLUE, GREEN), strict=False)):
-        axis.plot(overlay.wave, overlay.flux / scale - 0.35 * number * span, color=colour, lw=1.0, label=overlay.label)
+        seen = as_seen(overlay, found.wave) / scale
+        axis.plot(overlay.wave, seen - 0.35 * number * span, color=colour, lw=1.0, label=overlay.label)
         if number:
             axis.plot(found.wave, flux - 0.35 * number * span, color=PALE, drawstyle="steps-mid", lw=0.6, zorder=0)
     axis.set_ylim(low - (0.1 + 0.35 * max(len(found.overlays) - 1, 0)) * span, high + 0.35 * span)
@@ -56,6 +60,14 @@ def _spectrum(axis: Axes, found: Classification) -> None:
             axis.text(place, 0.01, name, transform=axis.get_xaxis_transform(), rotation=90, fontsize=7, color=GOLD)
     axis.set(xlabel="wavelength [A, air]", ylabel="flux / median, templates shifted down", title=_title(found))
     axis.legend(loc="upper right", fontsize=8)
+
+
+def as_seen(overlay: Overlay, wave: FloatArray) -> FloatArray:
+    """Return a template's flux as bins around `wave` [Angstrom] resolve it: finer noise is not the object's."""
+    if len(overlay.wave) < 3:
+        return overlay.flux
+    fwhm = 2.0 * np.interp(overlay.wave, wave, widths(wave))
+    return smoothed_to(overlay.wave, overlay.flux, fwhm)
 
 
 def _title(found: Classification) -> str:

@@ -23,7 +23,7 @@ from nightpipe.model.scene import Body, Finder, Grade, Scene
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.plots.hexagons import hexmap, outline
 from nightpipe.plots.lenslets import band_light
-from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panels
+from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, added, panels
 
 FloatArray = NDArray[np.float64]
 BANDS = ((0.10, GOLD), (0.20, RED))
@@ -119,18 +119,25 @@ def refraction(scene: Scene) -> Figure:
     sky.plot(slices.expected[:, 0], slices.expected[:, 1], color=INK, lw=1.0)
     sky.invert_xaxis()
     sky.set(xlabel="east [arcsec]", ylabel="north [arcsec]",
-            title=f"airmass {scene.airmass:.3f}, parallactic angle {scene.parallactic:.1f} deg")  # fmt: skip
+            title=f"airmass {scene.airmass:.3f}, parallactic angle {scene.parallactic:.1f}")  # fmt: skip
+    _off(run, scene)
+    return figure
+
+
+def _off(axis: Axes, scene: Scene) -> None:
+    """Draw how far each slice of wavelength lies from where the air puts it; a tenth of a lenslet is shaded."""
+    slices = scene.slices
     for values, expected, error, colour, name in (
         (slices.east, slices.expected[:, 0], slices.place_error[:, 0], BLUE, "east"),
         (slices.north, slices.expected[:, 1], slices.place_error[:, 1], RED, "north"),
     ):
-        run.errorbar(slices.wave, values - expected, error, fmt="o", ms=4, color=colour, label=name)
-    run.axhspan(-0.0635, 0.0635, color=PALE, alpha=0.6, lw=0, zorder=0)
-    run.axhline(0.0, color=INK, lw=0.6)
-    run.set(xlabel="vacuum wavelength [A]", ylabel="measured - predicted [arcsec]",
-            title=f'lift {scene.lift:.2f}" (4000 to 9000 A), chi2 {scene.refraction_chi2:.2f}')  # fmt: skip
-    run.legend()
-    return figure
+        axis.errorbar(slices.wave, values - expected, error, fmt="o", ms=4, color=colour, label=name)
+    axis.axhspan(-0.0635, 0.0635, color=PALE, alpha=0.6, lw=0, zorder=0)
+    axis.axhline(0.0, color=INK, lw=0.6)
+    axis.set(xlabel="vacuum wavelength [A]", ylabel="measured - predicted [arcsec]")
+    title = f'refraction: lift {scene.lift:.2f}" from 4000 to 9000 A, chi2 {scene.refraction_chi2:.2f}'
+    axis.set_title(title, fontsize=SMALL)
+    axis.legend()
 
 
 def calibration_check(spectrum: Spectrum, standard: Standard) -> Figure:
@@ -179,10 +186,13 @@ def verify(
 ) -> Figure:
     """Draw finder, map, profile and spectrum: a standard's with its calibration check, else with the best template.
 
-    Without a classification the spectrum stands alone.
+    Without a classification the spectrum stands alone. A standard has no guider: refraction is in the finder's place.
     """
     figure, axes = panels(2, 3, size=(13.5, 7.6), height_ratios=[1.15, 1.0], width_ratios=[1.0, 1.0, 1.0])
-    _finder(axes[0], finder, cube)
+    if finder is None and standard is not None:
+        _off(axes[0], scene)
+    else:
+        _finder(axes[0], finder, cube)
     _map(axes[1], cube, scene)
     _profile(axes[2], scene)
     for axis in axes[3:]:
@@ -190,17 +200,25 @@ def verify(
     figure.suptitle(_title(spectrum, grade), x=0.01, ha="left", fontsize=10)
     grid = axes[0].get_subplotspec().get_gridspec()  # type: ignore[union-attr]
     if standard is not None:
-        _spectrum(figure.add_subplot(grid[1, :2]), spectrum, _over_table(standard))
-        _check(figure.add_subplot(grid[1, 2]), spectrum, standard)
+        _spectrum(added(figure, grid[1, :2]), spectrum, _over_table(standard))
+        _check(added(figure, grid[1, 2]), spectrum, standard)
     else:
-        _spectrum(figure.add_subplot(grid[1, :]), spectrum, None if found is None else _over_template(found))
+        _spectrum(added(figure, grid[1, :]), spectrum, None if found is None else _over_template(found))
     return figure
 
 
 def _finder(axis: Axes, finder: Finder | None, cube: Cube) -> None:
     """Draw the rainbow camera's stack about the target, the lenslets' field upon it."""
     if finder is None:
-        axis.text(0.5, 0.5, "no finder", ha="center", va="center", transform=axis.transAxes, color=GREY)
+        axis.text(
+            0.5,
+            0.5,
+            "no finder: the guider took no images",
+            ha="center",
+            va="center",
+            transform=axis.transAxes,
+            color=GREY,
+        )
         axis.set_axis_off()
         return
     reach = finder.reach
@@ -254,11 +272,12 @@ def _over_table(standard: Standard) -> Callable[[Axes], None]:
 def _over_template(found: Classification) -> Callable[[Axes], None]:
     def draw(axis: Axes) -> None:
         from nightpipe.maths.air import to_vacuum
+        from nightpipe.plots.classify import as_seen
 
         if found.overlays:
             best = found.overlays[0]
             label = f"{found.verdict} ({found.probability:.2f}), z {found.redshift:.3f}: {best.label}"
-            axis.plot(to_vacuum(best.wave), best.flux, color=RED, lw=1.0, label=label)
+            axis.plot(to_vacuum(best.wave), as_seen(best, found.wave), color=RED, lw=1.0, label=label)
 
     return draw
 

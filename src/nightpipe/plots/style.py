@@ -56,6 +56,12 @@ def panels(
     return figure, [axis for row in axes for axis in row]
 
 
+def added(figure: Figure, place: Any) -> Axes:
+    """Return axes of the same look at a `place` of a figure's grid."""
+    with mpl.rc_context(_RC):
+        return figure.add_subplot(place)
+
+
 def limits(data: NDArray[Any], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
     """Return display limits: percentiles of at most about 10^5 finite values."""
     values = data[np.isfinite(data)]
