@@ -7,11 +7,14 @@ import pytest
 
 from builders import toys
 from nightpipe.base.errors import StoreError
+from nightpipe.base.recipe import Recipe
 from nightpipe.engine.decisions import Decisions, make
 from nightpipe.engine.execute import State
 from nightpipe.engine.night import scan
+from nightpipe.engine.run import EngineRun
 from nightpipe.engine.store import Store
 from nightpipe.io import codec
+from nightpipe.model.frame import Frame
 
 
 def loaded(out, outcome, output):
@@ -98,7 +101,9 @@ def test_an_unexpected_error_keeps_its_trace_and_a_known_one_its_words(raw, out)
 def test_a_target_without_a_single_good_exposure_is_blocked(raw, out):
     outcomes = toys.run_night(raw, out, line={"Trouble.what": "data"})
     assert outcomes["gather:star_A"].state is State.BLOCKED
-    assert "a frame with light" in outcomes["gather:star_A"].message
+    told = outcomes["gather:star_A"].message
+    assert "clean:s00: a frame with light" in told
+    assert told.count("found:") == 1 + told.count("a frame with light")  # the root of it, not the chain to there
 
 
 def test_an_optional_input_that_failed_is_done_without(raw, out):
@@ -211,3 +216,13 @@ def test_warnings_of_python_go_into_the_record(raw, out, monkeypatch):
         warnings.simplefilter("default")
         record = toys.run_night(raw, out)["measure:s00"].record
     assert any("odd numbers" in text for text in record["warnings"])
+
+
+def test_a_recipe_may_keep_to_itself_what_matters_to_nothing_that_descends():
+    recipe = Recipe("split", lambda run: {}, (), (), (toys.Split,), tells=("guide.",))
+    frame = Frame(*np.ones((2, 4, 4), np.float32), np.zeros((4, 4), np.uint32), "adu")
+    run = EngineRun(recipe, {"Split.mood": "gloomy"})
+    run(toys.Split, frame=frame)
+    run.caveat("bleak", "what the recipe itself says goes on")
+    assert [caveat.code for caveat in run.caveats] == ["bleak"]
+    assert run.steps[0]["caveats"] == ["split.gloomy: the parts look bleak"]

@@ -20,7 +20,9 @@ class Recipe:
     in `optional` may be None. `steps` are the step classes it may call, `data` the folders of packaged reference data
     it reads (their content enters the key), `sets` the reference sets that it uses where they were fetched (which of
     them there are enters the key). `defaults` are the recipe's own layer of parameters, ``"Step.parameter"``
-    or ``"Step[label].parameter"`` with a value, above the steps' defaults and below all others.
+    or ``"Step[label].parameter"`` with a value, above the steps' defaults and below all others. `tells` are the
+    beginnings of the codes of those of its steps' caveats that outputs inherit, where the others matter to nothing that
+    descends from them; empty: all are inherited. The record keeps all.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Recipe:
     defaults: tuple[tuple[str, Any], ...] = ()
     version: int = 1
     sets: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -53,10 +56,11 @@ def recipe(
     defaults: tuple[tuple[str, Any], ...] = (),
     version: int = 1,
     sets: tuple[str, ...] = (),
+    tells: tuple[str, ...] = (),
 ) -> Callable[[RecipeFunction], Recipe]:
     """Declare the decorated function as a recipe; see `Recipe` for the arguments."""
 
     def declare(function: RecipeFunction) -> Recipe:
-        return Recipe(name, function, inputs, outputs, steps, many, optional, data, defaults, version, sets)
+        return Recipe(name, function, inputs, outputs, steps, many, optional, data, defaults, version, sets, tells)
 
     return declare

@@ -185,10 +185,17 @@ class Execution:
         return f"{self.outcomes[ref.node].key}/{ref.output}"
 
     def _block(self, node: Node, name: str, missing: list[str]) -> None:
-        found = "; ".join(f"{one}: {self.outcomes[one].message}" for one in missing)
+        found = "; ".join(dict.fromkeys(self._root(one) for one in missing))
         error = {"kind": "Blocked", "wanted": f"{name} from {', '.join(missing)}", "found": found, "remedy": ""}
         record = {"key": "", "node": node.id, "recipe": node.recipe, "state": State.BLOCKED.value, "error": error}
         self._settle(node, record, reused=False)
+
+    def _root(self, name: str) -> str:
+        """Return what went wrong in the first place: what is blocked tells of that, not of the chain from there."""
+        outcome = self.outcomes[name]
+        if outcome.state is State.BLOCKED:
+            return str(outcome.record["error"]["found"])
+        return f"{name}: {outcome.message}"
 
     def _task(self, node: Node, bound: Bound) -> Task:
         return Task(

@@ -38,7 +38,7 @@ class EngineRun:
         built = self.step(step, label=label, place=place)
         started = time.perf_counter()
         result = run_step(built, inputs)
-        self.caveats = merged(self.caveats, caveats_of(result))
+        self.caveats = merged(self.caveats, self._told(caveats_of(result)))
         known = {caveat for value in inputs.values() for caveat in caveats_of(value)}
         self.steps.append(
             {
@@ -70,6 +70,11 @@ class EngineRun:
     def metric(self, name: str, value: float, unit: str = "") -> None:
         """Record a number that judges the outputs."""
         self.metrics[name] = (float(value), unit)
+
+    def _told(self, caveats: tuple[Caveat, ...]) -> tuple[Caveat, ...]:
+        """Return those caveats of a step's result that the recipe's outputs inherit."""
+        begins = self.recipe.tells
+        return tuple(one for one in caveats if one.code.startswith(begins)) if begins else caveats
 
     def _place(self, inputs: Iterable[Any]) -> str:
         """Return the place nearest to the object among the inputs, if a parameter was set for one so near."""
