@@ -155,6 +155,7 @@ def test_grades_follow_what_was_measured(lone):
     assert (away.quality, away.why) == (2, ("away",))
     assert graded(chi2_near=3.0).why == ("bad_fit",)
     assert graded(refraction_chi2=47.0).why == ("refraction",)
+    assert graded(refraction_chi2=7.2, snr=680.0).quality == 0  # 2 milliarcsec
     assert graded(structure=0.6, snr=30.0).why == ("structure",)
     assert graded(chi2_near=2.0, structure=0.6, snr=680.0).quality == 0  # 0.15 per cent of a standard's light
     assert graded(chi2_near=60.0, snr=680.0).why == ("bad_fit",)

@@ -40,11 +40,12 @@ class GradeSpectrum(Step):
     | 2 | a doubt: faint, bad fit, refraction, structure, away, edge, flexure; placed by pointing alone |
     | 0 | none of these |
 
-    Fit and structure are judged beyond what a shape of seeing that is wrong by `FitScene.mismatch` would leave: a
-    standard of signal to noise 700 shows 0.15 per cent of misfit as a chi2 of 2, and is none the worse for it.
+    Fit, structure and the slices' places are judged beyond what a shape of seeing that is wrong by `FitScene.mismatch`
+    would leave: a standard of signal to noise 700 shows 0.15 per cent of misfit as a chi2 of 2, and slices that are off
+    by 2 milliarcsec as one of 7, and is none the worse for it.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     least: float = parameter(3.0, "signal to noise per bin below which a spectrum is faint", ge=0)
     chi2: float = parameter(1.5, "chi2 per element about the target above which the fit is bad", gt=1)
     refraction: float = parameter(4.0, "chi2 of the slices' places above which refraction is not believed", gt=1)
@@ -81,7 +82,8 @@ class GradeSpectrum(Step):
         tests = {
             Reason.FAINT: measured["snr"] < self.least,
             Reason.BAD_FIT: measured["chi2"] > self.chi2 + scene.slack,
-            Reason.REFRACTION: measured["refraction_chi2"] > self.refraction or "scene.refraction" in codes,
+            Reason.REFRACTION: measured["refraction_chi2"] > self.refraction + scene.slack
+            or "scene.refraction" in codes,
             Reason.STRUCTURE: measured["structure"] > self.structure
             and measured["structure"] * measured["chi2"] > scene.slack,
             Reason.AWAY: measured["away"] > self.away,
