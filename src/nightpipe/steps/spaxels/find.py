@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ class Places:
 class FindSpaxels(Step):
     """Find the spectra of all lenslets on a dome flat: rows, widths and the profile, validated against the lattice."""
 
+    version: ClassVar[int] = 2
     threshold: float = parameter(0.05, "a ridge's light begins at this share of the brighter ridges'", gt=0, lt=1)
     least: int = parameter(80, "shorter ridges are not spectra", unit="pixel", ge=20)
     fewest: int = parameter(60, "fewer ridges are no dome flat of a lenslet unit", ge=6)

@@ -16,6 +16,8 @@ IntArray = NDArray[np.int64]
 NEIGHBOURS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
 DEGREE = 4
 """Of the polynomial by which the camera bends the lattice."""
+HOLE = 6
+"""So many steps away a live lenslet may be on the other side of a hole in the array."""
 OUT_OF_LINE = 0.15
 """A spectrum farther than this share of a step from its place on the lattice belongs to no lenslet."""
 
@@ -125,10 +127,17 @@ def sites(
 
 
 def enclosed(q: IntArray, r: IntArray, live: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which places have four live neighbours or more."""
+    """Return which places have four live neighbours or more, or live ones in five of six directions.
+
+    The inner ones of a hole have none beside them, and what lies beyond an edge sees the living on one side only.
+    """
     known = {(int(a), int(b)) for a, b, on in zip(q, r, live, strict=True) if on}
-    count = [sum((int(a) + i, int(b) + j) in known for i, j in NEIGHBOURS) for a, b in zip(q, r, strict=True)]
-    return np.array(count) >= 4
+
+    def seen(a: int, b: int, reach: int) -> int:
+        return sum(any((a + k * i, b + k * j) in known for k in range(1, reach + 1)) for i, j in NEIGHBOURS)
+
+    places = [(int(a), int(b)) for a, b in zip(q, r, strict=True)]
+    return np.array([seen(a, b, 1) >= 4 or seen(a, b, HOLE) >= 5 for a, b in places])
 
 
 def on_sky(lenslets: Lenslets, q: IntArray, r: IntArray) -> tuple[FloatArray, FloatArray]:
