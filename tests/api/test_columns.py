@@ -56,6 +56,13 @@ def test_no_target_no_table():
     assert target_tables(reduction(())) == ()
 
 
+def test_a_graded_spectrum_tells_its_quality_and_why():
+    one, other = target("a", {"quality": 2, "reasons": (1 << 0) | (1 << 13)}), target("b", {"quality": 0, "reasons": 0})
+    (table,) = target_tables(reduction((one, other)))
+    assert table.columns[2] == "quality"
+    assert [row[2] for row in table.rows] == ["2 (faint, pointing)", "0"]
+
+
 def test_a_spectrum_that_was_classified_tells_its_type():
     found = SimpleNamespace(verdict="Ia", probability=0.987, redshift=0.0512)
     kept = SimpleNamespace(kind=CLASSIFICATION, models=lambda: (found,))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nightpipe.api.chain import CHAIN
 from nightpipe.api.reduction import Reduction, Target
+from nightpipe.model.scene import words
 
 SPECTRA = ("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum")
 IMAGES = (
@@ -52,11 +53,17 @@ def _typed(table: TargetTable, reduction: Reduction) -> TargetTable:
 
 def _graded(table: TargetTable, reduction: Reduction) -> TargetTable:
     """Return the table with the quality of the spectra, where any was graded."""
-    grades = [_number(reduction.targets[k], "quality", ".0f") for k in table.targets]
+    grades = [_grade(reduction.targets[k]) for k in table.targets]
     if not any(grades):
         return table
     rows = tuple((*row[:2], grade, *row[2:]) for row, grade in zip(table.rows, grades, strict=True))
     return replace(table, columns=(*table.columns[:2], "quality", *table.columns[2:]), rows=rows)
+
+
+def _grade(target: Target) -> str:
+    """Return the quality of a target's spectrum with the reasons for it."""
+    why = ", ".join(words(int(target.metrics.get("reasons", 0))))
+    return " ".join(part for part in (_number(target, "quality", ".0f"), why and f"({why})") if part)
 
 
 def _types(target: Target) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from nightpipe.api.logs import run_lines
 from nightpipe.api.products import find
 from nightpipe.engine.store import HIDDEN, Store
+from nightpipe.io.export import read_spectra
+from nightpipe.model.scene import words
 
 
 def described(out: str | Path, name: str) -> Iterator[str]:
@@ -21,16 +23,40 @@ def described(out: str | Path, name: str) -> Iterator[str]:
     for output in record["published"]:
         facts = record["outputs"][output]
         yield f"  holds {output}: {len(facts['files'])} x {', '.join(facts['type']) or 'nothing'}"
+    yield from (f"  {fact}" for fact in _facts(path, record))
     for metric, (value, unit) in record["metrics"].items():
         yield f"  {metric} = {value:g} {unit}".rstrip()
     yield from (f"  caveat {one['code']}: {one['text']}" for one in record["caveats"])
     yield from (f"  figure {figure}" for figure in figures_of(path, record))
 
 
+TOLD = {
+    "quality": "quality", "verdict": "a person says", "snr": "signal to noise a bin at 6000 A", "chosen": "chosen",
+    "placed": "placed by", "east": "arcsec east of the field's middle", "north": "arcsec north of it",
+    "seeing": "seeing [arcsec]", "airmass": "airmass", "response": "flux scale by",
+    "standard_age": "hours from the standard", "flux_error": "level of the flux known to",
+    "colour_error": "its colour known to",
+}  # fmt: skip
+"""What a graded spectrum says of itself that people ask for first."""
+
+
+def _facts(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """Return what a graded spectrum, a product's first, says of itself."""
+    kinds = [kind for output in record["published"] for kind in record["outputs"][output]["type"]]
+    if kinds != ["Spectrum"] or path.suffix != ".fits":
+        return
+    meta = next((one.meta for one in read_spectra(path)), {})
+    for name, text in TOLD.items() if "quality" in meta else ():
+        value = meta.get(name, "")
+        if value != "":
+            why = ", ".join(words(int(meta.get("reasons", 0)))) if name == "quality" else ""
+            yield f"{text} = {value if isinstance(value, (str, int)) else format(value, '.3g')}" + (why and f" ({why})")
+
+
 def figures_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
     """Return the figures that lie beside a product and show it or what it was made of."""
     provenance = record["provenance"]
-    names = {path.stem, provenance["exposure"] or path.stem, record["node"].replace(":", "_")}
+    names = {path.stem, provenance["exposure"] or path.stem, record["node"].replace(":", "_"), f"verify_{path.stem}"}
     nearby = (*sorted(path.parent.glob("*.png")), *sorted(path.parent.glob("figures/*.png")))
     return [figure for figure in nearby if any(figure.stem.startswith(name) for name in names)]
 

@@ -200,6 +200,11 @@ class Reason(IntFlag):
     """The guider was not solved: the only source near where the telescope pointed was taken."""
 
 
+def words(reasons: int) -> tuple[str, ...]:
+    """Return the names of `reasons`, bits of `Reason`."""
+    return tuple(reason.name.lower() for reason in Reason if reasons & reason and reason.name)
+
+
 @dataclass(frozen=True)
 class Grade:
     """The quality of a spectrum as SEDM's users know it, 0 (good) to 5, and its `reasons` (bits of `Reason`).
@@ -218,4 +223,4 @@ class Grade:
     @property
     def why(self) -> tuple[str, ...]:
         """Return the names of the reasons."""
-        return tuple(reason.name.lower() for reason in Reason if self.reasons & reason and reason.name)
+        return words(self.reasons)
