@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from nightpipe.api.chain import CHAIN
 from nightpipe.api.reduction import Reduction, Target
 from nightpipe.model.scene import words
+from nightpipe.recipes.names import filed
 
 SPECTRA = ("target", "exposures", "S/N", "wave rms [px]", "caveats", "spectrum")
 IMAGES = (
@@ -80,13 +81,19 @@ def is_image(reduction: Reduction, target: Target) -> bool:
 def _spectrum(reduction: Reduction, target: Target) -> tuple[str, ...]:
     path = str(target.spectrum.path.relative_to(reduction.out)) if target.spectrum else target.state.value
     return (
-        target.label or target.name,
+        named(target),
         str(len(target.exposures)),
         _number(target, "snr_median", ".1f"),
         _number(target, "wave_rms_px", ".3f"),
         _count(target),
         path,
     )
+
+
+def named(target: Target) -> str:
+    """Return a target's name, with its label where that is an exposure's and says nothing of it."""
+    label = target.label or target.name
+    return label if filed(target.name) in label else f"{target.name}  {label}"
 
 
 def _image(reduction: Reduction, target: Target) -> tuple[str, ...]:

@@ -98,7 +98,10 @@ def _targets(reduction: Reduction) -> Iterator[Drawing]:
 
 
 def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
-    """Return the drawings of one target: the final spectrum or stack first, then what led to it."""
+    """Return the drawings of one target: the final spectrum or stack first, then what led to it.
+
+    Of a single exposure through lenslets the verification goes before all: the spectrum is in it.
+    """
     from nightpipe.plots import spectra
 
     if is_image(reduction, target):
@@ -107,11 +110,15 @@ def of_target(reduction: Reduction, target: Target) -> Iterator[Drawing]:
         return
     folder, product = target.spectrum.path.parent, target.spectrum
     key = product.stored[0].parent.name + "/" + product.stored[0].name
+    lenslets = tuple(of_lenslets(reduction, target))
+    alone = len(target.exposures) == 1
+    yield from lenslets[:alone]
     for number, stored in enumerate(product.stored, start=1):
         suffix = f"_{number}" if number > 1 else ""
         path = folder / f"{product.path.stem}{suffix}"
-        yield Drawing(f"{target.name}: object {number}", path, key, lambda s=stored: spectra.spectrum(codec.load(s)))  # type: ignore[misc]
-    yield from of_lenslets(reduction, target)
+        title = f"{target.name}: {'extraction' if lenslets else 'object'} {number}"
+        yield Drawing(title, path, key, lambda s=stored: spectra.spectrum(codec.load(s)))  # type: ignore[misc]
+    yield from lenslets[alone:]
     for outcome in _outcomes(reduction, "extract"):
         if outcome.node.exposure in target.exposures:
             yield from _exposure(Outputs(Store(reduction.out), outcome), outcome.node.exposure, folder / "figures")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nightpipe
-from nightpipe.api.columns import target_tables
+from nightpipe.api.columns import named, target_tables
 from nightpipe.api.figures import MASTERS, of_calibration, of_target
 from nightpipe.api.imagefigures import of_weather
 from nightpipe.api.outputs import Drawing, Outputs
@@ -15,6 +16,7 @@ from nightpipe.api.report import Figure, Picker, Section, picker, write_report
 from nightpipe.api.summary import summary_of
 from nightpipe.engine.execute import Outcome
 from nightpipe.engine.store import Store
+from nightpipe.model.scene import words
 
 REPORT = "report.html"
 
@@ -47,16 +49,25 @@ def _target(reduction: Reduction, target: Target) -> Section:
     ]
     files = [str(product.path.relative_to(reduction.out)) for product in target.products]
     return Section(
-        name=target.label or target.name,
+        name=named(target),
         subtitle=target.reason or f"{len(target.exposures)} exposures: {', '.join(target.exposures)}",
-        rows=tuple(
-            (name.replace("_", " "), shown) for name, value in target.metrics.items() if (shown := _shown(value))
-        ),
+        rows=_rows(target.metrics),
         figures=_existing(of_target(reduction, target)),
         caveats=tuple(str(caveat) for caveat in target.caveats),
         pickers=tuple(_picker(reduction, outcome) for outcome in extracted),
         files=tuple(files),
     )
+
+
+FIRST = ("quality", "reasons", "snr_median", "placed", "extraction", "chosen", "seeing", "flux_error", "colour_error")
+"""What people ask for first, where it is known."""
+
+
+def _rows(metrics: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return a target's numbers as rows, those first that people ask for first."""
+    told = dict(metrics) | ({"reasons": ", ".join(words(metrics["reasons"]))} if "reasons" in metrics else {})
+    order = [*(name for name in FIRST if name in told), *(name for name in told if name not in FIRST)]
+    return tuple((name.replace("_", " "), shown) for name in order if (shown := _shown(told[name])))
 
 
 def _shown(value: Any) -> str:

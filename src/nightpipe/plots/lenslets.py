@@ -57,7 +57,15 @@ def dispersion_map(waves: SpaxelWaves, spaxels: SpaxelSet) -> Figure:
     known = np.isfinite(waves.rms) & (waves.used > 0)
     rms = np.where(known, waves.rms, np.nan)
     top = max(float(np.nanpercentile(rms, 98)), 0.1) if known.any() else 1.0
-    hexmap(field, spaxels.east, spaxels.north, rms, span=(0.0, top), label="rms [A]", title="wavelength residuals")
+    hexmap(
+        field,
+        spaxels.east,
+        spaxels.north,
+        rms,
+        span=(0.0, top),
+        label="rms [A]",
+        title="scatter of single lines, noise in it",
+    )
     smooth = waves.smooth & np.isfinite(spaxels.east)
     field.plot(spaxels.east[smooth], spaxels.north[smooth], "x", ms=3, color=RED)
     spread.hist(np.clip(rms[known], 0, top), bins=40, color=BLUE)

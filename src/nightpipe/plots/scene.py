@@ -44,7 +44,7 @@ def spaxel_map(cube: Cube, scene: Scene) -> Figure:
 def _map(axis: Axes, cube: Cube, scene: Scene) -> None:
     light = band_light(cube, (5000.0, 7500.0))
     hexmap(axis, cube.east, cube.north, light, cmap="magma")
-    axis.set_title(f"lenslets, 5000 to 7500 A; placed by {_placed(scene)}", fontsize=SMALL)
+    axis.set_title(f"5000 to 7500 A; placed by {_placed(scene)}", fontsize=SMALL)
     if scene.used.shape == cube.east.shape:
         outline(axis, cube.east[scene.used], cube.north[scene.used], colour=GREY)
     for other in scene.others:
