@@ -13,7 +13,6 @@ from nightpipe.model.frame import Frame, RawFrame, oriented_as
 from nightpipe.recipes.detector import PRELUDE, clean
 from nightpipe.steps.detector.badpixels import BadPixels
 from nightpipe.steps.detector.bias import Bias, CompareBias
-from nightpipe.steps.detector.borrowgain import BorrowGain
 from nightpipe.steps.detector.combine import CombineFrames
 from nightpipe.steps.detector.flat import NormaliseFlat
 from nightpipe.steps.detector.linearity import Linearity
@@ -88,7 +87,7 @@ def dark(run: Run, *, frames: tuple[RawFrame, ...], bias: Frame | None) -> dict[
     many=("biases", "flats"),
     optional=("like", "other"),
     outputs=("noise",),
-    steps=(MeasureNoise, BorrowGain),
+    steps=(MeasureNoise,),
 )
 def noise(
     run: Run,
@@ -103,9 +102,7 @@ def noise(
     A night with neither has only the exposure itself, `like`: its overscan, and the header's word. Where lamps were
     read at another speed, `other` is what was measured there.
     """
-    measured = run(MeasureNoise, biases=biases, flats=flats if like is None else (like,))
-    if other is not None:
-        measured = run(BorrowGain, noise=measured, other=other)
+    measured = run(MeasureNoise, biases=biases, flats=flats if like is None else (like,), other=other)
     for name, gain, read_noise in zip(measured.amplifiers, measured.gain, measured.read_noise, strict=True):
         run.metric(f"gain_{name}", gain, "electron/adu")
         run.metric(f"read_noise_{name}", read_noise, "electron")

@@ -21,7 +21,6 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "Dark": "detector.dark",
         "NormaliseFlat": "detector.flat",
         "FlatField": "detector.flat",
-        "BorrowGain": "detector.borrowgain",
         "Electrons": "detector.gain",
         "MaskStars": "detector.imageflat",
         "NormaliseImageFlat": "detector.imageflat",

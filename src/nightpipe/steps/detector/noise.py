@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 class MeasureNoise(Step):
     """Measure gain and read noise from pairs of bias and flat frames; fall back on overscan, then on the header."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     box: int = parameter(32, "side of the boxes in which pairs are compared", unit="pixel", ge=8, le=512)
     pairs: int = parameter(6, "use this many pairs of each kind at most", ge=1, le=100)
     least_light: float = parameter(3.0, "flat boxes need this much photon noise", unit="read noise", gt=0)
@@ -49,12 +49,16 @@ class MeasureNoise(Step):
     significant: float = parameter(3.0, "and by how many standard errors", unit="sigma", ge=0)
     credible: float = parameter(4.0, "a gain further from the header's than this factor is not believed", gt=1)
     precise: float = parameter(0.1, "a gain measured worse than this fraction is not used", gt=0, lt=1)
+    common: float = parameter(0.02, "how well two read speeds keep the ratio of their headers' gains", gt=0, lt=0.5)
 
-    def run(self, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]) -> Noise:
+    def run(self, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...], other: Noise | None = None) -> Noise:
         """Return gain and read noise of every amplifier of the first frame's detector, with errors and sources.
 
         Read noise comes from bias pairs, else from the overscan of any frame, else from the header (caveat
-        ``noise.header``); the gain from flat pairs, else from the header (caveat ``gain.header``). What differs from
+        ``noise.header``); the gain from flat pairs, else from the same detector at another read speed, `other`, by the
+        ratio of their headers (caveat ``gain.other_speed``): one output and one chain of amplifiers serve all speeds,
+        and what a header is wrong by at one it is wrong by at the next; else from the header (caveat ``gain.header``).
+        What differs from
         the header significantly carries ``gain.differs`` or ``noise.differs``, naming both numbers. Behind lenslets
         light changes from pixel to pixel: pixels of equal light stand for boxes.
 
@@ -70,7 +74,10 @@ class MeasureNoise(Step):
             check(raw)
         amplifiers = frames[0].detector.amplifiers
         found = [self._amplifier(k, biases, flats) for k in range(len(amplifiers))]
-        return self._noise(amplifiers, found)
+        result = self._noise(amplifiers, found)
+        if other is not None:
+            result = self._borrowed(result, other)
+        return replace(result, caveats=(*_fallbacks(result), *self._differences(result)))
 
     def _amplifier(self, k: int, biases: tuple[RawFrame, ...], flats: tuple[RawFrame, ...]) -> Measured:
         amplifier = (*biases, *flats)[0].detector.amplifiers[k]
@@ -110,7 +117,7 @@ class MeasureNoise(Step):
         by_pairs = all(m.gain_source == "pairs" for m in found)
         gains = [m.gain if by_pairs else Value(a.gain, 0.0, 0) for a, m in zip(amplifiers, found, strict=True)]
         noises = [_electrons(m, g, a) for a, m, g in zip(amplifiers, found, gains, strict=True)]
-        result = Noise(
+        return Noise(
             amplifiers=tuple(a.name for a in amplifiers),
             gain=tuple(g.value for g in gains),
             read_noise=tuple(n.value for n in noises),
@@ -121,7 +128,25 @@ class MeasureNoise(Step):
             gain_source="pairs" if by_pairs else "header",
             read_noise_source=found[0].noise_source,
         )
-        return replace(result, caveats=(*_fallbacks(result), *self._differences(result)))
+
+    def _borrowed(self, noise: Noise, other: Noise) -> Noise:
+        """Return `noise` with the gain of another read speed, where that was measured and its own was not.
+
+        The read noise, measured in adu, follows.
+        """
+        if noise.gain_source != "header" or other.gain_source != "pairs" or noise.amplifiers != other.amplifiers:
+            return noise
+        header, known = np.array(noise.header_gain), np.array(other.gain)
+        gain = known * header / np.array(other.header_gain)
+        error = gain * np.hypot(np.array(other.gain_error) / known, self.common)
+        measured = noise.read_noise_source != "header"
+        scale, wide = (gain / np.array(noise.gain), error / gain) if measured else (np.ones_like(gain), 0.0 * gain)
+        read_noise = np.array(noise.read_noise) * scale
+        read_error = np.hypot(np.array(noise.read_noise_error) * scale, read_noise * wide)
+        return replace(
+            noise, gain=_listed(gain), gain_error=_listed(error), read_noise=_listed(read_noise),
+            read_noise_error=_listed(read_error), gain_source="other speed",
+        )  # fmt: skip
 
     def _differences(self, noise: Noise) -> list[Caveat]:
         """Return a caveat for each number that differs from the header's by too much to be chance."""
@@ -130,11 +155,15 @@ class MeasureNoise(Step):
             ("noise", "electron", noise.read_noise, noise.read_noise_error, noise.header_read_noise),
         )
         found = []
-        for code, unit, values, errors, headers in rows:
+        for code, unit, values, errors, headers in rows[noise.gain_source == "other speed" :]:  # that is told already
             for name, value, error, header in zip(noise.amplifiers, values, errors, headers, strict=True):
                 if abs(value - header) > max(self.differ * header, self.significant * error):
                     found.append(Caveat(f"{code}.differs", _sentence(code, name, unit, value, error, header)))
         return found
+
+
+def _listed(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
 
 
 def _sentence(code: str, name: str, unit: str, value: float, error: float, header: float) -> str:
@@ -149,6 +178,11 @@ def _fallbacks(noise: Noise) -> list[Caveat]:
         found.append(
             Caveat("gain.header", f"no pair of flats gave the gain: the header's {gains} electron/adu is used")
         )
+    if noise.gain_source == "other speed":
+        listed = ", ".join(f"{one:.4g} +- {off:.2g}" for one, off in zip(noise.gain, noise.gain_error, strict=True))
+        headers = ", ".join(f"{one:g}" for one in noise.header_gain)
+        text = f"no flats of this read speed: {listed} electron/adu from those of another; the header has {headers}"
+        found.append(Caveat("gain.other_speed", text))
     if noise.read_noise_source == "header":
         values = ", ".join(f"{value:g}" for value in noise.read_noise)
         found.append(Caveat("noise.header", f"no bias and no overscan: the header's read noise of {values} e- is used"))
