@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from nightpipe.api.redex import Wish, drop_stale, exposure_named, kept_aside, redex
+from nightpipe.api.products import Product
+from nightpipe.api.redex import Wish, drop_stale, exposure_named, kept_aside, redex, standing
 from nightpipe.base.errors import ConfigError, PlanError
 from nightpipe.recipes.book import BOOK
 
@@ -66,6 +68,22 @@ def test_old_products_are_kept_and_stand_until_new_ones_are_written(out):
     assert not list(out.rglob("*_class-1.fits"))
     assert not [path for path in out.rglob("spec_auto_robot*") if path.parent.name != "old"]
     assert sorted(path for path in out.rglob("*") if path.parent.name == "old") == kept
+
+
+def test_what_was_written_before_a_re_extraction_was_cut_off_is_not_lost_when_it_is_repeated(out):
+    """The spectrum lies in its place already and is not written again; the verification is: no reason to drop it."""
+    before = kept_aside(out, NAME)
+    folder = out / "ZTF26sima"
+    spectrum = Product(f"ZTF26sima/{NAME}", "Spectrum", folder / f"{NAME}.fits", (out,), ascii=folder / f"{NAME}.txt")
+    classes = Product(f"ZTF26sima/{NAME}_class", "Classification", folder / f"{NAME}_class-1.fits", (out,))
+    verification = folder / f"verify_{NAME}.png"
+    fresh = verification.with_name("new")
+    fresh.write_text("new")
+    fresh.replace(verification)
+    for products, lost in (((spectrum, classes), set()), ((spectrum,), {classes.path})):
+        target = SimpleNamespace(figures=(verification,), products=products)
+        drop_stale(before, standing(SimpleNamespace(targets=(target,), out=out), NAME, before))
+        assert {path for path in before if not path.exists()} == lost
 
 
 def test_a_wish_without_content_is_refused(out):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from shutil import copy2
 from nightpipe.api.decide import decide
 from nightpipe.api.ifuruns import LIGHT
 from nightpipe.api.legacy import legacy_names
+from nightpipe.api.products import CLASSIFICATION
 from nightpipe.api.reduce import Progress, Request, planned, reduce_with
 from nightpipe.api.reduction import Reduction
 from nightpipe.api.summary import FILE, read_summary
@@ -105,7 +106,7 @@ def redex(
     runs = reduction.outcomes.values()
     if any(one.node.recipe == LIGHT and one.node.exposure == name and one.state.good for one in runs):
         with locked(out / HIDDEN):
-            drop_stale(before)
+            drop_stale(before, standing(reduction, name, before))
     return reduction
 
 
@@ -123,13 +124,29 @@ def kept_aside(out: Path, name: str) -> dict[Path, tuple[int, int]]:
     return {path: _since(path) for path in (*products, *_classifications(out, name))}
 
 
-def drop_stale(before: Mapping[Path, tuple[int, int]]) -> None:
+def standing(reduction: Reduction, name: str, before: Mapping[Path, tuple[int, int]]) -> set[Path]:
+    """Return the files that are a reduction's products as it is now, be they written again or not.
+
+    A re-extraction that was cut off once its spectrum was written finds that in its place and does not write it again.
+    """
+    found = {figure for target in reduction.targets for figure in target.figures}
+    for product in (one for target in reduction.targets for one in target.products if one.stored):
+        found |= {product.path} if product.ascii is None else {product.path, product.ascii}
+        if product.kind == CLASSIFICATION:
+            found |= set(product.path.parent.glob(f"{Path(product.name).name}*"))
+    legacy = legacy_names(reduction.out, name)
+    if all(before.get(path) == _since(path) for path in legacy):
+        found |= set(legacy)
+    return found
+
+
+def drop_stale(before: Mapping[Path, tuple[int, int]], kept: Collection[Path] = ()) -> None:
     """Remove what a re-extraction did not write again: classifications that no longer hold, names no longer used.
 
-    Where nothing at all was written again nothing changed, and all stays.
+    What is `kept` stands. Where nothing at all was written again nothing changed, and all stays.
     """
     same = [path for path, since in before.items() if path.exists() and _since(path) == since]
-    for path in same if len(same) < len(before) else ():
+    for path in (one for one in same if one not in kept) if len(same) < len(before) else ():
         path.unlink()
 
 
