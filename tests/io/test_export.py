@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from builders import field
 from builders.object import exposures
 from builders.waves import solution
 from nightpipe.base.caveat import Caveat
@@ -206,3 +207,17 @@ def test_specutils_agrees(spectra):
     assert peer.spectral_axis.unit.to_string() == "Angstrom"
     assert np.array_equal(~peer.mask, spectra[0].good)
     assert np.allclose(peer.uncertainty.array, spectra[0].err)
+
+
+def test_a_graded_spectrum_has_its_quality_in_table_and_text(tmp_path):
+    from astropy.io import fits
+
+    meta = {"quality": 2, "reasons": 1 | 1 << 13, "placed": "header", "extraction": "psf", "chosen": "it fits"}
+    spectrum = field.spectrum().but(meta=meta | {"verdict": "only the host"})
+    export.write_spectra(tmp_path / "a.fits", (spectrum,))
+    export.write_ascii(tmp_path / "a.txt", spectrum)
+    head, text = fits.getheader(tmp_path / "a.fits", "OBJ1"), (tmp_path / "a.txt").read_text()
+    wanted = {"QUALITY": 2, "QREASON": 8193, "QWHY": "faint,pointing", "VERDICT": "only the host", "PLACED": "header"}
+    assert {card: head[card] for card in wanted} == wanted
+    assert "# QUALITY: 2\n" in text
+    assert "# QWHY: faint,pointing\n" in text

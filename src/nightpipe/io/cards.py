@@ -11,6 +11,7 @@ from typing import Any
 from nightpipe.base.caveat import Caveat
 from nightpipe.model.exposure import Exposure, Header, Scalar
 from nightpipe.model.flags import SENTENCES, Flag
+from nightpipe.model.scene import words
 from nightpipe.model.spectrum import Spectrum
 
 STRUCTURE = re.compile(
@@ -114,7 +115,17 @@ def spectrum_cards(spectrum: Spectrum) -> list[tuple[str, Scalar, str]]:
         value = plain(spectrum.meta[key]) if key in spectrum.meta else None
         if value is not None:
             cards.append((keyword, value, comment))
-    return cards
+    return cards + [(keyword, value, "") for keyword, value in graded(spectrum.meta).items()]
+
+
+def graded(meta: Mapping[str, Any]) -> Header:
+    """Return the cards of a graded spectrum, from its facts: quality, why, how it was placed and extracted."""
+    if "quality" not in meta:
+        return {}
+    reasons = int(meta.get("reasons", 0))
+    known: Header = {"QUALITY": int(meta["quality"]), "QREASON": reasons, "QWHY": ",".join(words(reasons))}
+    names = {"VERDICT": "verdict", "PLACED": "placed", "EXTRHOW": "extraction", "EXTRWHY": "chosen"}
+    return known | {card: str(plain(str(meta[name]))) for card, name in names.items() if meta.get(name)}
 
 
 def caveat_cards(caveats: tuple[Caveat, ...]) -> list[tuple[str, Scalar, str]]:

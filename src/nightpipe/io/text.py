@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.io.atomic import written
-from nightpipe.io.cards import plain
+from nightpipe.io.cards import graded, plain
 from nightpipe.model.exposure import Header
 from nightpipe.model.flags import Flag
 from nightpipe.model.spectrum import Spectrum
@@ -61,5 +61,6 @@ def facts(spectrum: Spectrum) -> Header:
     formats = {"airmass": ".3f", "barycorr": ".3f", "bjd_tdb": ".6f", "slit_arcsec": ".2f", "snr_median": ".1f"}
     known |= {name.upper(): f"{float(meta[name]):{form}}" for name, form in formats.items() if name in meta}
     known |= {name.upper(): meta[name] for name in ("exposures", "extinction", "response") if name in meta}
+    known |= graded(meta)
     known |= {"WAVELENGTH": "vacuum, topocentric", "FLUX_UNIT": spectrum.unit}
     return {name: value for name, value in known.items() if value != ""}

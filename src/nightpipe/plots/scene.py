@@ -47,6 +47,8 @@ def _map(axis: Axes, cube: Cube, scene: Scene) -> None:
     axis.set_title(f"5000 to 7500 A; placed by {_placed(scene)}", fontsize=SMALL)
     if scene.used.shape == cube.east.shape:
         outline(axis, cube.east[scene.used], cube.north[scene.used], colour=GREY)
+        out = ~scene.used & np.isfinite(light)
+        axis.plot(cube.east[out], cube.north[out], "x", ms=3, mew=0.7, color=RED, zorder=4)  # not used, though alive
     for other in scene.others:
         _ellipse(axis, other)
     _centre(axis, scene)

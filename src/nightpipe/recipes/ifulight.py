@@ -64,6 +64,7 @@ def spectrophotometry(
     ordered = [box, *found] if by_box else [*found, box]
     grade: Grade = run(GradeSpectrum, scene=best, spectrum=ordered[0], spectra=spectra, warp=warp)
     told = {"quality": grade.quality, "reasons": grade.reasons, "chosen": best.why}
+    told |= {"verdict": grade.verdict} if grade.verdict else {}
     ordered[0] = ordered[0].but(meta=ordered[0].meta | told)
     _told(run, best, ordered[0], grade)
     return {"spectra": tuple(ordered), "scene": best, "grade": grade}
