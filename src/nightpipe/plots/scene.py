@@ -48,7 +48,7 @@ def _map(axis: Axes, cube: Cube, scene: Scene) -> None:
     if scene.used.shape == cube.east.shape:
         outline(axis, cube.east[scene.used], cube.north[scene.used], colour=GREY)
         out = ~scene.used & np.isfinite(light)
-        axis.plot(cube.east[out], cube.north[out], "x", ms=3, mew=0.7, color=RED, zorder=4)  # not used, though alive
+        axis.scatter(cube.east[out], cube.north[out], s=9, marker="x", lw=0.7, color=RED, zorder=4)  # though alive
     for other in scene.others:
         _ellipse(axis, other)
     _centre(axis, scene)
