@@ -97,6 +97,15 @@ def test_commas_and_names(tmp_path):
     assert np.allclose(read_any(tmp_path / "a.csv").wave, WAVE)
 
 
+def test_decimal_commas(tmp_path):
+    lines = [f"{w:.2f} {f:.4e} {e:.4e}".replace(".", ",") for w, f, e in zip(WAVE, FLUX, ERROR, strict=True)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    found = read_any(tmp_path / "a.txt")
+    assert np.allclose(found.wave, WAVE)
+    assert np.allclose(found.flux, FLUX, rtol=1e-3)
+    assert np.allclose(np.sqrt(found.var), ERROR, rtol=1e-3)
+
+
 def test_fits_image_and_table(tmp_path):
     head = fits.Header({"CRVAL1": WAVE[0], "CDELT1": 4.0, "CRPIX1": 1.0})
     fits.PrimaryHDU(FLUX, head).writeto(tmp_path / "a.fits")

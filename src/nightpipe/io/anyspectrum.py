@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,18 @@ _FLUXES = ("flux", "flam", "f_lambda", "spec", "intensity", "counts", "optimal")
 _ERRORS = ("err", "error", "fluxerr", "flux_err", "flux_error", "sigma", "stdev", "e_flux", "unc", "uncertainty")
 _VARIANCES = ("var", "variance")
 _INVERSES = ("ivar",)
+_DECIMAL = re.compile(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?")
+"""A number with a decimal comma, or a whole one."""
 
 
 def read_any(path: str | Path) -> Observed:
     """Return the spectrum in a file; of a product with several objects the first.
 
-    Text has two columns or three (wavelength, flux, error), comments with ``#``; FITS an image with a wavelength scale
-    in its header, or a table whose columns say what they are. Wavelengths in micrometres and nanometres become
-    Angstrom, descending ones are turned round, vacuum becomes air; what is not finite is masked, and errors that are
-    not positive are replaced by the scatter: each leaves a caveat. Raises `UnreadableFileError` saying what was found.
+    Text has two columns or three (wavelength, flux, error), comments with ``#``, decimal points or commas; FITS an
+    image with a wavelength scale in its header, or a table whose columns say what they are. Wavelengths in micrometres
+    and nanometres become Angstrom, descending ones are turned round, vacuum becomes air; what is not finite is masked,
+    and errors that are not positive are replaced by the scatter: each leaves a caveat. Raises `UnreadableFileError`
+    saying what was found.
     """
     return read_all(path)[0]
 
@@ -64,10 +68,18 @@ def _text(path: Path) -> Observed:
             key, _, value = plain[1:].replace("=", ":", 1).partition(":")
             header[key.strip().upper()] = value.partition(" / ")[0].strip().strip("'").strip()
         elif plain:
-            rows.append(plain.replace(",", " ").split())
+            rows.append(_words(plain))
     columns = _numbers(path, rows)
     error = columns[2] if len(columns) > 2 else None
     return made(path.name, columns[0], columns[1], error, header)
+
+
+def _words(line: str) -> list[str]:
+    """Return the words of a line: commas part columns, but are decimal points where blanks part them already."""
+    words = line.split()
+    if len(words) > 1 and "," in line and all(_DECIMAL.fullmatch(word) for word in words):
+        return [word.replace(",", ".") for word in words]
+    return line.replace(",", " ").split()
 
 
 def _numbers(path: Path, rows: list[list[str]]) -> FloatArray:
