@@ -8,7 +8,17 @@ from nightpipe.maths.matching import column_of, lags, redshift_of, shift_of
 from nightpipe.maths.narrow import COUNT, LINES, at_columns, emission_columns, narrow_lines
 from nightpipe.maths.profiles import PARTS, by_phase, of_parts, parts_of
 from nightpipe.maths.ranker import sharpened
-from nightpipe.maths.redshifts import TERMS, agreed, around, centres, error_of, error_types, plausible
+from nightpipe.maths.redshifts import (
+    APPROACHING,
+    TERMS,
+    Centres,
+    agreed,
+    around,
+    centres,
+    error_of,
+    error_types,
+    plausible,
+)
 
 HA = LINES.index(6564.0)
 
@@ -70,6 +80,16 @@ def test_candidates_that_agree_are_one_answer():
     terms = np.zeros(TERMS)
     terms[0] = np.log(0.003)
     assert error_of(second, terms) == pytest.approx(0.003 * np.exp(second.place))
+
+
+def test_nothing_approaches_faster_than_andromeda():
+    """Lines of fast supernovae nearby are bluer than any galaxy; the answer is the nearest that can be."""
+    for z, told in ((-0.009, APPROACHING), (0.004, 0.004)):
+        place = np.log1p([z])
+        found = Centres(place, np.array([0.002]), np.array([50.0]))
+        (mode,) = agreed(found, np.array([[1.0, 0.0]]), error_types(np.array([1.0, 0, 0, 0, 0, 0, 0])))
+        assert np.expm1(mode.place) == pytest.approx(told)
+        assert mode.probability == pytest.approx(1.0)
 
 
 def test_blueshifts_are_unlikely():

@@ -21,6 +21,8 @@ WINDOW = 0.013
 """Centres nearer than this in ln(1 + z) are one answer: the tolerance within which a redshift is called right."""
 BLUE = 0.05
 """How much less likely than the rest the network's answers are below z = -0.002; there are few such galaxies."""
+APPROACHING = -0.001
+"""The least redshift that is told, that of Andromeda: where a supernova's lines are bluer, they are its own velocity."""
 STILL, NEAREST, NEVER = 0.013, 0.015, 0.02
 """A star's shift [ln(1 + z)] with what a peak may be off, the nearest superluminous supernova, how likely an exception
 is."""
@@ -80,7 +82,8 @@ def plausible(found: Centres, chance: FloatArray, kinds: tuple[str, ...]) -> Flo
 def agreed(found: Centres, chance: FloatArray, types: FloatArray) -> list[Mode]:
     """Return the answers, the likeliest first: the window that holds most probability, then that of what is left.
 
-    `types` (4,) are the probabilities that errors depend on: Ia, Ibc, the rare blue ones, no supernova.
+    None lies below `APPROACHING`. `types` (4,) are the probabilities that errors depend on: Ia, Ibc, the rare blue
+    ones, no supernova.
     """
     left = chance.sum(axis=1).copy()
     answers: list[Mode] = []
@@ -90,11 +93,12 @@ def agreed(found: Centres, chance: FloatArray, types: FloatArray) -> list[Mode]:
         best = int(mass.argmax())
         weight = near[best] * left / max(float(mass[best]), 1e-300)
         place, width = float(weight @ found.place), float(np.sqrt(weight @ found.width**2))
+        told = max(place, float(np.log1p(APPROACHING)))
         spread = float(np.sqrt(weight @ (found.place - place) ** 2))
         facts = [1.0, np.log(width + 1e-4) + 6.0, np.log(spread + 5e-4) + 7.0]
         facts += [0.5 * np.log(max(float(found.height[best]), 1.0)) - 2.5, *types, 1.0 - float(mass[best])]
         strongest = int(np.argmax(np.where(near[best], left, -1.0)))
-        answers.append(Mode(place, float(mass[best]), np.array(facts), strongest))
+        answers.append(Mode(told, float(mass[best]), np.array(facts), strongest))
         left = np.where(near[best], 0.0, left)
     return answers
 
