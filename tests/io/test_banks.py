@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 from builders.templates import seen, small_bank
 from nightpipe.base.errors import NightpipeError, ReferenceMissingError, UnreadableFileError
 from nightpipe.io.banks import (
+    NOT_THEMSELVES,
+    SAGE,
     from_lnw,
     from_sage,
     from_table,
     import_bank,
     installed,
     load_banks,
+    not_themselves,
     read_bank,
     write_bank,
 )
+from nightpipe.io.tables import folder
 from nightpipe.maths.logflux import BINS, FIRST, LAST, grid_wave
 from nightpipe.model.templates import joined, kind_of
 
@@ -71,6 +76,25 @@ def test_sage(tmp_path):
     (tmp_path / "templates_II.hdf5").write_bytes(b"truncated")
     with pytest.raises(UnreadableFileError, match="SNID-SAGE"):
         from_sage(tmp_path)
+
+
+def test_templates_that_show_something_else_are_told():
+    bank = small_bank()
+    names = ("sn2006T", "sn2006T", "OGLE2012sn04", "OGLE2012sn04", "at2018fyk", "at2018fyk", "sn1999xx", "sn2018ec")
+    names += ("sn2006T",) + bank.objects[len(names) + 1 :]
+    phases = np.array([106.5, 297.8, 48.0, 77.0, 68.0, 99.0, 297.8, np.nan, 297.8] + [0.0] * (len(bank) - 9))
+    sources = tuple("another bank" if row == 8 else SAGE for row in range(len(bank)))
+    found = not_themselves(replace(bank, objects=names, phases=phases, sources=sources))
+    assert np.flatnonzero(found).tolist() == [1, 3, 5]
+
+
+def test_each_says_what_it_shows_instead():
+    with (folder("classifier") / NOT_THEMSELVES).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == sorted(rows, key=lambda row: (row["object"].lower(), float(row["first"])))
+    for row in rows:
+        assert float(row["first"]) <= float(row["last"])
+        assert len(row["shows"]) > 10
 
 
 def lnw(path, flat, level, *, flag=0):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightpipe.base.errors import NightpipeError
 from nightpipe.io.anyspectrum import read_all
-from nightpipe.io.banks import load_banks
+from nightpipe.io.banks import load_banks, not_themselves
 from nightpipe.io.classifier import ranker
 from nightpipe.model.classification import Classification, Observed
 from nightpipe.model.templates import joined
@@ -24,7 +24,8 @@ def ready_bank(banks: Sequence[Path] = (), without: tuple[str, ...] = ()) -> Rea
 
     Raises `ReferenceMissingError` whose remedy is ``nightpipe data get templates``.
     """
-    return ready(joined(load_banks(banks)), without)
+    bank = joined(load_banks(banks))
+    return ready(bank, without, not_themselves(bank))
 
 
 def classify(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nightpipe.base.errors import ReferenceMissingError, UnreadableFileError
 from nightpipe.io.atomic import written
 from nightpipe.io.download import cache, local, present
+from nightpipe.io.tables import folder as data_folder
 from nightpipe.maths.logflux import BINS, LEAST_BINS, STEP, flatten, to_log
 from nightpipe.model.templates import Bank
 
@@ -25,6 +26,7 @@ MAGIC = b"NIGHTPIPE BANK 1\n"
 PAGE = 4096
 SAGE = "SNID-SAGE 0.9.0"
 LISTED = "bank.csv"
+NOT_THEMSELVES = "not_themselves.csv"
 SNID_TYPES = MappingProxyType({"1": "Ia", "2": "Ib", "3": "Ic", "4": "II", "5": "NotSN"})
 """What SNID's numbers of types mean."""
 
@@ -121,6 +123,21 @@ def load_banks(paths: Iterable[Path] = ()) -> tuple[Bank, ...]:
 def compact(unpacked: Path, folder: Path) -> None:
     """Convert the unpacked bank of SNID-SAGE into ``bank.npb``."""
     write_bank(folder / "bank.npb", from_sage(unpacked))
+
+
+def not_themselves(bank: Bank) -> NDArray[np.bool_]:
+    """Return which templates (n,) of SNID-SAGE show their host or another star instead of what they are called.
+
+    They are listed by object and range of phases [days], each with what it shows: of the supernovae that look most like
+    a galaxy or a star of the same bank (``bench/classifier_bank.py``) those in which nothing else was seen by eye.
+    Supernovae with narrow lines of their own are not, nor those to which the host only adds.
+    """
+    with (data_folder("classifier") / NOT_THEMSELVES).open(encoding="utf-8", newline="") as stream:
+        listed = [(row["object"], float(row["first"]), float(row["last"])) for row in csv.DictReader(stream)]
+    objects, found = np.array(bank.objects), np.zeros(len(bank), dtype=bool)
+    for name, first, last in listed:
+        found |= (objects == name) & (bank.phases >= first - 0.5) & (bank.phases <= last + 0.5)
+    return found & np.array([source == SAGE for source in bank.sources])
 
 
 def import_bank(source: Path, name: str = "") -> Path:

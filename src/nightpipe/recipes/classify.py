@@ -57,4 +57,5 @@ def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
 def _bank(content: str) -> ReadyBank:
     """Return all installed banks, made ready once in a process and again when their `content` has changed."""
     logger("classify").debug("templates of content %s are made ready", content)
-    return ready(joined(banks.load_banks()))
+    bank = joined(banks.load_banks())
+    return ready(bank, strange=banks.not_themselves(bank))

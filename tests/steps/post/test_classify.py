@@ -78,6 +78,15 @@ def test_a_bank_of_ones_own_leaves_the_probabilities_as_they_were_calibrated():
     assert "classify.bank" in {caveat.code for caveat in classified("Ia").caveats}
 
 
+def test_templates_that_show_something_else_are_no_matches_but_evidence(found):
+    strange = np.array([match == "ia0" for match in BANK.bank.objects])
+    beside = Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), ready(BANK.bank, strange=strange), ranker())
+    assert any(match.object == "ia0" for match in found.matches)
+    assert not any(match.object == "ia0" for match in beside.matches)
+    assert beside.types == found.types
+    assert beside.modes == found.modes
+
+
 def test_zero_is_always_among_the_redshifts():
     """Stars look like many things at many redshifts; and a spectrum that matches nothing still has a candidate."""
     for far in (0.0, 0.3):

@@ -42,7 +42,7 @@ class Classify(Step):
     Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -206,7 +206,7 @@ def by_type(chance: FloatArray) -> FloatArray:
 def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -> tuple[TemplateMatch, ...]:
     """Return the best templates about a redshift with the numbers of SNID, by evidence; two of an object at most."""
     near = evidence.rows[:, max(column - NEAR, 0) : column + NEAR + 1]
-    best = near.max(axis=1)
+    best = np.where(bank.shown, near.max(axis=1), np.float32(0.0))
     lag = shift_of(np.argmax(near, axis=1) + max(column - NEAR, 0))
     order = np.argsort(-best, kind="stable")[:most]
     order = order[best[order] > 0.0]

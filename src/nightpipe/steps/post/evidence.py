@@ -28,7 +28,8 @@ class ReadyBank:
 
     `starts`, `kinds` (objects,) are the first row and the kind of each object, `parts` the groups of like phase.
     `counted` (templates,) are those that the probabilities rest on: of the bank that these were calibrated with, where
-    it is there; all, where it is not.
+    it is there; all, where it is not. `shown` (templates,) are those that are matches for people: not those that show
+    something else than they are called. The probabilities rest on these too, for the networks learnt what they mean.
     """
 
     bank: Bank
@@ -37,6 +38,7 @@ class ReadyBank:
     kinds: I64
     parts: Parts
     counted: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
 
     @property
     def calibrated(self) -> bool:
@@ -49,8 +51,11 @@ class ReadyBank:
         return np.flatnonzero(np.repeat(self.kinds, sizes) == kind)
 
 
-def ready(bank: Bank, without: tuple[str, ...] = ()) -> ReadyBank:
-    """Return a bank ready for correlation, without the objects named (for tests on those very objects)."""
+def ready(bank: Bank, without: tuple[str, ...] = (), strange: NDArray[np.bool_] | None = None) -> ReadyBank:
+    """Return a bank ready for correlation, without the objects named (for tests on those very objects).
+
+    Templates that are `strange` (n,) are no matches for people.
+    """
     flat = np.asarray(bank.flat, dtype=np.float32)
     if without:
         hidden = np.isin(np.char.lower(bank.objects), [name.lower() for name in without])
@@ -60,7 +65,9 @@ def ready(bank: Bank, without: tuple[str, ...] = ()) -> ReadyBank:
     kinds = np.array([KINDS.index(names[row]) for row in starts], dtype=np.int64)
     counted = np.array([source.startswith(CALIBRATED) for source in bank.sources])
     counted = counted if counted.any() else ~counted
-    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, _parts(bank, starts, kinds, counted), counted)
+    shown = np.ones(len(bank), dtype=bool) if strange is None else ~strange
+    parts = _parts(bank, starts, kinds, counted)
+    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, parts, counted, shown)
 
 
 def _parts(bank: Bank, starts: I64, kinds: I64, counted: NDArray[np.bool_]) -> Parts:
