@@ -52,8 +52,8 @@ def test_the_doubt_is_that_of_blends():
     single = feature(counts=4000.0)
     single = replace(single, place=single.place[:, :1], strength=single.strength[:1], kind=single.kind[:1])
     alone = common_shift(single)
-    assert alone.doubt < 1e-6
-    assert blend.doubt > 1e-3
+    assert 0.003 < alone.doubt < 0.05  # what no list has may be there, too
+    assert blend.doubt > 1.2 * alone.doubt
 
 
 def test_the_right_place_explains_most():

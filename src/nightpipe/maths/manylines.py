@@ -16,7 +16,10 @@ FAINT = 1e-3
 """Kinds of lines with less than this share of a feature's light go with the brightest kind."""
 BEYOND = 1.2
 """Pixels outside a window where, on both sides, an unlisted line is allowed for."""
-STEPS = 6
+UNLISTED = 0.01
+"""Light of lines that no list has, within a line's width, as a share of a feature's: usually no more."""
+STEPS, SETTLED = 6, 3e-4
+"""Most steps of a fit, and the step [pixel] that is its last."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Feature:
 
 @dataclass(frozen=True)
 class CommonShift:
-    """The `shift` [pixel] of a feature, its `error`, the `doubt` from unknown line ratios, and the feature's S/N.
+    """The `shift` [pixel] of a feature, its `error`, the `doubt` from unknown line ratios and from lines that no
+    list has, and the feature's S/N.
 
     The error is scaled by the square root of `chi2_dof` where that is above one.
     """
@@ -76,13 +80,18 @@ def common_shift(feature: Feature, start: float = 0.0) -> CommonShift | None:
             shift += float(np.clip(values[-1], -0.7, 0.7))
         if abs(shift - start) > 2.5:
             return None
+        if step and abs(values[-1]) < SETTLED:
+            break
     inverse = np.linalg.inv(normal)
     chi2_dof = chi2 / max(floors.dof - len(parts) - 1, 1)
+    every = [*parts, moved]
     each = floors.projected(light * (amplitude[kind] * feature.strength)[:, None])
-    pull = inverse[-1] @ floors.products([*parts, moved], each)
+    unlisted = floors.projected(_unlisted(feature, shift) * float(amplitude[kind] @ feature.strength))
+    pull, stray = (inverse[-1] @ floors.products(every, one) for one in (each, unlisted))
+    doubt = float(np.sqrt(UNKNOWN**2 * np.sum(pull**2) + UNLISTED**2 * np.sum(stray**2)))
     scale = np.sqrt(max(chi2_dof, 1.0))
     error, snr = float(np.sqrt(inverse[-1, -1])), float(amplitude[0] / np.sqrt(inverse[0, 0]))
-    return CommonShift(shift, error * scale, float(UNKNOWN * np.sqrt(np.sum(pull**2))), snr / scale, chi2_dof)
+    return CommonShift(shift, error * scale, doubt, snr / scale, chi2_dof)
 
 
 def explained(feature: Feature, shift: float) -> float:
@@ -123,6 +132,16 @@ def _strangers(feature: Feature, shift: float) -> list[FloatArray]:
     middle = feature.place[:, int(np.argmax(feature.strength))] + shift
     half = 0.5 * (feature.x.shape[1] - 1) + BEYOND
     return [smeared(feature.x - (middle + end)[:, None], feature.sigma[:, None]) for end in (-half, half)]
+
+
+def _unlisted(feature: Feature, shift: float) -> FloatArray:
+    """Return the light (n, cells, w) of lines that may stand anywhere in the window, a line's width apart."""
+    middle = feature.place[:, int(np.argmax(feature.strength))] + shift
+    half = 0.5 * (feature.x.shape[1] - 1)
+    step = float(np.median(feature.sigma))
+    cells = np.arange(-int(half / step), int(half / step) + 1) * step
+    away = feature.x[:, None, :] - (middle[:, None] + cells)[:, :, None]
+    return feature.scale[:, None, None] * smeared(away, feature.sigma[:, None, None])
 
 
 class _Floors:

@@ -27,9 +27,9 @@ SOUND = 0.3
 class FlexSpaxels(Step):
     """Measure how one exposure's spectra lie off the calibrations': along x, along y and turned, with errors."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     max_shift: float = parameter(2.0, "largest shift that is searched", unit="pixel", gt=0, le=3)
-    min_snr: float = parameter(6.0, "significance that a feature of the sky needs in a band of rows", ge=3)
+    min_snr: float = parameter(6.0, "significance that a feature of the sky needs in all lenslets", ge=3)
     max_error: float = parameter(0.1, "a shift that is known no better is not applied", unit="pixel", gt=0)
     max_chi2: float = parameter(5.0, "nor is one whose lines and rows disagree by more, per degree of freedom", gt=1)
     floor_x: float = parameter(0.005, "error that no feature's shift goes below", unit="pixel", gt=0)
@@ -40,7 +40,7 @@ class FlexSpaxels(Step):
         """Return the exposure's shift; what failed its test is 0 and `accepted` False, with a caveat that says why.
 
         Rows: what the profiles leave over says how far they lie off, in tiles of the detector. Columns: every feature
-        of the sky (`lines`) is fitted in all dark lenslets together, blends, kinds of lines and unlisted neighbours
+        of the sky (`lines`) is fitted in all dark lenslets together, blends, kinds of lines and unlisted ones
         allowed for. Both join in one motion with covariance; lines that disagree with the rest lose their weight.
         """
         rows = row_shifts(frame, spaxels, self.grain, coarse_rows(frame, spaxels, self.max_shift), self.floor_y)

@@ -1,8 +1,8 @@
-"""How far the sky's lines lie off their columns in all lenslets' spectra: feature by feature, in bands of rows."""
+"""How far the sky's lines lie off their columns in all lenslets' spectra: feature by feature."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,15 @@ from nightpipe.model.spaxels import Spaxel, SpaxelSet, SpaxelWaves
 
 FloatArray = NDArray[np.float64]
 Index = NDArray[np.intp]
-BANDS = 4
+THIN = 4
+"""The first look takes one lenslet of so many."""
 LEAST = 10
-"""Lenslets without which a band of rows tells nothing."""
+"""Lenslets without which a feature tells nothing."""
 REACH = 1.15
 """Half width of a window in line widths: more lets in lines that no list has, less leaves no floor."""
+WIDER = (0, 1, 3)
+"""By so many pixels on either side a window may grow. Faint lines need it: where floor, line and what may stand just
+outside share seven pixels, a shift is known three to five times worse than photons allow."""
 USED = (3900.0, 9400.0)
 BRIGHTEST = 5578.9
 """Vacuum wavelength [Angstrom] of [O I], which every sky shows, moonlit or not."""
@@ -129,42 +133,43 @@ def coarse_columns(sky: Sky, most: float) -> float:
 def column_shifts(sky: Sky, start: float, least: float, floor: float) -> tuple[Points, list[float]]:
     """Return the shifts along x of the features that stand out by `least` sigma, and the features' wavelengths.
 
-    A first look, at one lenslet of four, tells where the windows are to be laid. `floor` [pixel] joins each feature's
-    doubt.
+    A first look, at one lenslet of `THIN`, tells where the windows are to be laid, and how wide. `floor`
+    [pixel] joins each feature's doubt.
     """
-    for thin in (4, 1):
-        found = _measured(sky, sky.use[::thin], start, least)
-        sure = [(one.shift, 1.0 / (one.error**2 + one.doubt**2 + floor**2)) for *_, one in found]
-        if sure:
-            start = _weighted_median(*np.array(sure).T)
-    waves = sorted({wave for wave, *_ in found})
-    doubt = [float(np.median([one.doubt for wave, _, _, one in found if wave == name])) for name in waves]
+    looks = _first_look(sky, start, least / np.sqrt(THIN))
+    if looks:
+        shift, error, doubt = np.array([(one.shift, one.error, one.doubt) for _, one in looks]).T
+        start = _weighted_median(shift, 1.0 / (error**2 + doubt**2 + floor**2))
+    again = [(window, _measured(sky, window, sky.use, start, least)) for window, _ in looks]
+    found = [(window.wave, one) for window, one in again if one is not None]
+    middle = [float(np.median(sky.waves.column(sky.use, wave, sky.row[sky.use]))) for wave, _ in found]
     return Points(
-        x=np.array([x for _, x, _, _ in found]),
-        y=np.array([y for _, _, y, _ in found]),
-        shift=np.array([one.shift for *_, one in found]),
-        error=np.array([one.error for *_, one in found]),
-        line=np.array([waves.index(wave) for wave, *_ in found], dtype=np.intp),
-        doubt=np.hypot(np.array(doubt), floor),
-    ), waves
+        x=np.array(middle),
+        y=np.full(len(found), np.mean(sky.row[sky.use]) if found else 0.0),
+        shift=np.array([one.shift for _, one in found]),
+        error=np.array([one.error for _, one in found]),
+        line=np.arange(len(found)),
+        doubt=np.array([np.hypot(one.doubt, floor) for _, one in found]),
+    ), [wave for wave, _ in found]
 
 
-def _measured(sky: Sky, use: Index, start: float, least: float) -> list[tuple[float, float, float, CommonShift]]:
-    """Return wavelength, column, row and shift of each feature in each band of rows."""
-    if use.size < LEAST * BANDS:
-        return []
-    edges = np.quantile(sky.row[use], np.linspace(0, 1, BANDS + 1))
-    band = np.clip(np.searchsorted(edges, sky.row[use], side="right") - 1, 0, BANDS - 1)
-    found: list[tuple[float, float, float, CommonShift]] = []
+def _first_look(sky: Sky, start: float, least: float) -> list[tuple[Window, CommonShift]]:
+    """Return the features that one lenslet of `THIN` shows, the window of each as wide as tells its shift best."""
+    looks = []
     for window in sky.windows():
-        for part in range(BANDS):
-            k = use[band == part]
-            feature = sky.feature(window, k, start)
-            enough = np.count_nonzero(feature.weight.any(axis=1)) >= LEAST
-            one = common_shift(feature, start) if enough else None
-            if one is not None and one.snr > least:
-                found.append((window.wave, float(np.median(feature.x)), float(np.mean(sky.row[k])), one))
-    return found
+        grown = [replace(window, low=window.low - wider, high=window.high + wider) for wider in WIDER]
+        shifts = [(each, _measured(sky, each, sky.use[::THIN], start, least)) for each in grown]
+        seen = [(each, one) for each, one in shifts if one is not None]
+        looks += [min(seen, key=lambda look: look[1].error ** 2 / THIN + look[1].doubt ** 2)] if seen else []
+    return looks
+
+
+def _measured(sky: Sky, window: Window, k: Index, start: float, least: float) -> CommonShift | None:
+    """Return the shift that lenslets `k` have of one feature, None where it does not stand out by `least` sigma."""
+    feature = sky.feature(window, k, start)
+    enough = np.count_nonzero(feature.weight.any(axis=1)) >= LEAST
+    one = common_shift(feature, start) if enough else None
+    return one if one is not None and one.snr > least else None
 
 
 def _weighted_median(values: FloatArray, weights: FloatArray) -> float:

@@ -92,14 +92,17 @@ def _tiles(frame: Frame, spaxels: SpaxelSet, grain: float) -> Points:
     tile = _tile(work.data.shape)
     number = tile[at.column // THIN, np.clip(np.rint(at.row), 0, ny - 1).astype(int)]
     light, noise = (np.bincount(number, weights=part, minlength=TILES**2) for part in (flux, now.found.var))
-    top, square, chi2, count = (
+    told = now.weight * change**2
+    columns, heights = np.arange(told.shape[0])[:, None] * THIN, np.arange(told.shape[1])
+    top, square, far, high, chi2, count = (
         np.bincount(tile.ravel(), weights=part.ravel(), minlength=TILES**2)
-        for part in (now.weight * change * left, now.weight * change**2, now.weight * left**2, now.weight > 0)
-    )
+        for part in (
+            now.weight * change * left, told, told * columns, told * heights, now.weight * left**2, now.weight > 0,
+        )
+    )  # fmt: skip
     held = (square > 0) & (light > SEEN * np.sqrt(np.maximum(noise, 1e-30)))
     scale = np.sqrt(np.maximum(chi2 / np.maximum(count, 1), 1.0))[held]
-    middle = (np.arange(TILES) + 0.5) * np.array(work.data.shape)[:, None] / TILES
-    x, y = np.repeat(middle[0] * THIN, TILES)[held], np.tile(middle[1], TILES)[held]
+    x, y = far[held] / square[held], high[held] / square[held]  # where the light is: a star's is not in the middle
     none = np.zeros(int(held.sum()), dtype=np.intp)
     return Points(x, y, top[held] / square[held], scale / np.sqrt(square[held]), none, NOTHING.doubt)
 
