@@ -55,6 +55,9 @@ def told(path: Path, found: Classification) -> list[str]:
     """Return the answer in lines for people."""
     mode = found.modes[0]
     error = "given" if found.redshift_given else f"+- {mode.error:.4f}"
+    caveats = [f"  caveat {caveat}" for caveat in found.caveats]
+    if found.verdict == "too noisy":
+        return [f"{path.name}: too noisy, nothing can be said", *caveats]
     first = f"{path.name}: {found.verdict}   {found.kind}, P({found.type}) = {found.probability:.2f}   "
     first += f"z = {mode.z:.4f} {error}"
     if not found.redshift_given:
@@ -71,7 +74,7 @@ def told(path: Path, found: Classification) -> list[str]:
         age = f"{match.age:+6.0f} d" if match.age == match.age else "     ? d"
         numbers = f"z {match.z:.4f}   rlap {match.rlap:5.1f}   lap {match.lap:.2f}"
         lines.append(f"  {match.object:16} {match.subtype:10} {age}   {numbers}")
-    return lines + [f"  caveat {caveat}" for caveat in found.caveats]
+    return lines + caveats
 
 
 def _write(path: Path, found: Classification, out: Path, *, plot: bool, snid: bool) -> None:

@@ -58,7 +58,8 @@ def _spectrum(axis: Axes, found: Classification) -> None:
         if found.wave.min() < place < found.wave.max():
             axis.axvline(place, color=GOLD, lw=0.7, ls=":")
             axis.text(place, 0.01, name, transform=axis.get_xaxis_transform(), rotation=90, fontsize=7, color=GOLD)
-    axis.set(xlabel="wavelength [A, air]", ylabel="flux / median, templates shifted down", title=_title(found))
+    axis.set(xlabel="wavelength [A, air]", ylabel="flux / median, templates shifted down")
+    axis.set_title(_title(found), fontsize=10, loc="left")
     axis.legend(loc="upper right", fontsize=8)
 
 
@@ -75,6 +76,8 @@ def _title(found: Classification) -> str:
     error = "given" if found.redshift_given else f"$\\pm$ {mode.error:.4f}"
     phase = f", phase {found.phase:+.0f} $\\pm$ {found.phase_error:.0f} d" if np.isfinite(found.phase) else ""
     name = found.name if len(found.name) < 40 else found.name[:37] + "..."
+    if found.verdict == "too noisy":
+        return f"{name}: too noisy, nothing can be said"
     answer = f"{name}: {found.verdict} ({found.kind}), P({found.type}) = {found.probability:.2f}"
     return f"{answer}, z = {mode.z:.4f} {error}{phase}"
 
@@ -84,7 +87,9 @@ def _types(axis: Axes, found: Classification) -> None:
     values = [found.types[name] for name in names]
     axis.barh(names, values, color=[RED if name == found.type else BLUE for name in names], height=0.6)
     for place, value in enumerate(values):
-        axis.text(min(value, 0.75) + 0.03, place, f"{value:.3f}", va="center", fontsize=8, color=INK)
+        axis.text(
+            value + 0.03 if value < 0.75 else value - 0.25, place, f"{value:.3f}", va="center", fontsize=8, color=INK
+        )
     axis.set(xlim=(0, 1), xlabel="probability", title="type")
 
 

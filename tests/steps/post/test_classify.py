@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from builders.templates import seen, small_bank
 from nightpipe.api.classify import classify, figure
 from nightpipe.base.errors import BadFrameError, ReferenceMissingError
+from nightpipe.cli.classifying import told
 from nightpipe.cli.main import app
 from nightpipe.io import codec
 from nightpipe.io.anyspectrum import made
@@ -85,6 +86,17 @@ def test_templates_that_show_something_else_are_no_matches_but_evidence(found):
     assert not any(match.object == "ia0" for match in beside.matches)
     assert beside.types == found.types
     assert beside.modes == found.modes
+
+
+def test_of_noise_nothing_is_said():
+    """Networks that never saw noise are sure of something in it."""
+    noise = classified("Ia", snr=0.05)
+    assert noise.verdict == "too noisy"
+    first, *caveats = told(Path("x.dat"), noise)
+    assert first == "x.dat: too noisy, nothing can be said"
+    assert any("classify.noisy" in line for line in caveats)
+    assert not any("P(" in line for line in (first, *caveats))
+    assert figure(noise).axes[0].get_title(loc="left").endswith("nothing can be said")
 
 
 def test_zero_is_always_among_the_redshifts():
@@ -236,9 +248,9 @@ def test_command(tmp_path, monkeypatch):
     assert json.loads(done.stdout.splitlines()[0])["name"] == "sn.txt"
     assert (tmp_path / "sn_class.png").exists()
     assert (tmp_path / "sn_snid.output").exists()
-    told = CliRunner().invoke(app, ["classify", str(path), "--bank", str(bank), "--z", "0.05"])
-    assert told.exit_code == 0
-    assert "given" in told.stdout
+    answer = CliRunner().invoke(app, ["classify", str(path), "--bank", str(bank), "--z", "0.05"])
+    assert answer.exit_code == 0
+    assert "given" in answer.stdout
 
 
 def test_the_packaged_ranker_is_sound():

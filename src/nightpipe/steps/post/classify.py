@@ -204,7 +204,7 @@ def by_type(chance: FloatArray) -> FloatArray:
 
 
 def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -> tuple[TemplateMatch, ...]:
-    """Return the best templates about a redshift with the numbers of SNID, by evidence; two of an object at most."""
+    """Return the best templates that are shown about a redshift, by evidence, with the numbers of SNID."""
     near = evidence.rows[:, max(column - NEAR, 0) : column + NEAR + 1]
     best = np.where(bank.shown, near.max(axis=1), np.float32(0.0))
     lag = shift_of(np.argmax(near, axis=1) + max(column - NEAR, 0))
