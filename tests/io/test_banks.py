@@ -81,7 +81,7 @@ def test_sage(tmp_path):
 def test_templates_that_show_something_else_are_told():
     bank = small_bank()
     names = ("sn2006T", "sn2006T", "OGLE2012sn04", "OGLE2012sn04", "at2018fyk", "at2018fyk", "sn1999xx", "sn2018ec")
-    names += ("sn2006T",) + bank.objects[len(names) + 1 :]
+    names = (*names, "sn2006T", *bank.objects[len(names) + 1 :])
     phases = np.array([106.5, 297.8, 48.0, 77.0, 68.0, 99.0, 297.8, np.nan, 297.8] + [0.0] * (len(bank) - 9))
     sources = tuple("another bank" if row == 8 else SAGE for row in range(len(bank)))
     found = not_themselves(replace(bank, objects=names, phases=phases, sources=sources))

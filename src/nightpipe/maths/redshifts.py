@@ -22,7 +22,7 @@ WINDOW = 0.013
 BLUE = 0.05
 """How much less likely than the rest the network's answers are below z = -0.002; there are few such galaxies."""
 APPROACHING = -0.001
-"""The least redshift that is told, that of Andromeda: where a supernova's lines are bluer, they are its own velocity."""
+"""The least redshift that is told, that of Andromeda: where a supernova's lines are bluer, the velocity is its own."""
 STILL, NEAREST, NEVER = 0.013, 0.015, 0.02
 """A star's shift [ln(1 + z)] with what a peak may be off, the nearest superluminous supernova, how likely an exception
 is."""
