@@ -66,6 +66,9 @@ def test_the_slow_speed_knows_the_gain_of_the_fast_one_and_has_its_own_where_it_
     assert sorted(len(node.inputs["flats"]) for node in of(plan, "noise")) == [2, 3]
     assert not any(node.inputs["other"] for node in of(plan, "noise"))
     assert len(of(plan, "spaxels")[0].inputs["frames"]) == 3  # those of one speed: bias and noise are one's
+    refused = [why for why in of(plan, "spaxels")[0].reasons if not why.taken and "read at" in why.text]
+    assert len(refused) == 2
+    assert "calibrations.speeds" in {one.code for one in of(plan, "cube")[0].caveats}
 
 
 def test_halves_of_a_pair_know_each_other(tmp_path):

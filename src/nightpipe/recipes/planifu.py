@@ -117,10 +117,23 @@ def _match(builder: Builder, exposure: Exposure, kind: FrameType) -> Match:
 
 
 def _of_one_speed(match: Match) -> Match:
-    """Return those frames that were read at the speed of most: bias and noise of one speed clean them all."""
+    """Return those frames that were read at the speed of most: bias and noise of one speed clean them all.
+
+    The others are refused, chosen by a person or not, with a caveat.
+    """
     speeds = Counter(one.setup.readout for one in match.exposures)
-    most = speeds.most_common(1)[0][0] if speeds else ""
-    return replace(match, exposures=tuple(one for one in match.exposures if one.setup.readout == most))
+    if len(speeds) < 2:
+        return match
+    most = speeds.most_common(1)[0][0]
+    others = (one for one in match.exposures if one.setup.readout != most)
+    left = {one.name: f"read at {one.setup.readout}, most at {most}" for one in others}
+    reasons = (
+        replace(one, taken=False, text=left[one.candidate]) if one.candidate in left else one for one in match.reasons
+    )
+    told = Caveat("calibrations.speeds", f"left out, for they were read at another speed than most: {', '.join(left)}")
+    return Match(
+        tuple(one for one in match.exposures if one.name not in left), merged(match.caveats, (told,)), tuple(reasons)
+    )
 
 
 def detector(builder: Builder, exposure: Exposure) -> Detector:
