@@ -119,8 +119,9 @@ def test_cold_air_has_little_high_rotation():
 
 
 def test_the_near_infrared_has_its_windows_and_bands():
-    depth = tables.optical_depth(4200.0, 24000.0)
+    depth = tables.with_infrared(tables.bands(4200.0), 4200.0)
     assert not depth.exact
+    assert 11900 < depth.rough < 12100
     assert np.allclose(np.diff(depth.wave), depth.step, atol=0.02)
     through = fine_transmission(depth, Column(1.0, 1.0))
 
@@ -138,3 +139,20 @@ def test_the_near_infrared_has_its_windows_and_bands():
     dry = (depth.wave > 20050) & (depth.wave < 20200)
     assert np.allclose(wetter[dry], through[dry])
     assert tables.optical_depth(4200.0, 9000.0).wave[-1] < 12100.0
+
+
+def test_the_near_infrared_leaves_the_optical_as_it_is():
+    """Lines themselves where there is a table of them, one value for 10 Angstrom beyond, on bins as fine as theirs."""
+    wave = np.arange(11000.0, 12000.0, 0.05)
+    lines = np.random.default_rng(1).exponential(1.0, (3, wave.size))
+    exact = OpticalDepth(wave, np.array([0.5, 0.3, 0.2]), lines, lines[:1], exact=True, source="lines")
+    depth = tables.with_infrared(exact, 2000.0)
+    own = depth.wave < depth.rough
+    assert depth.exact
+    assert depth.rough == pytest.approx(12000.0, abs=0.1)
+    assert depth.wave[-1] > 24900
+    np.testing.assert_array_equal(depth.oxygen[:, own], lines)
+    np.testing.assert_array_equal(depth.water[:, own], lines[:1])
+    assert np.allclose(np.diff(depth.wave), 0.05, atol=1e-3)
+    for red in (11000.0, 24000.0):  # with the set of lines or without it
+        assert tables.optical_depth(2000.0, red).exact is tables.optical_depth(2000.0).exact

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.io import codec, download
@@ -21,6 +23,8 @@ from nightpipe.maths.telluric import (
     resolved,
     with_upper_air,
 )
+
+FloatArray = NDArray[np.float64]
 
 SET = "telluric"
 FILE = "sections.fits"
@@ -65,11 +69,15 @@ def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def optical_depth(height: float, red: float = 0.0) -> OpticalDepth:
     """Return the optical depths above `height` [m]: monochromatic where the set `telluric` was fetched.
 
-    Without it, those of the package's bands at 2000 m, scaled in oxygen; `OpticalDepth.exact` tells. A spectrum that
-    ends at `red` [Angstrom], beyond 1.19 micrometres, gets the package's bands too, as far as 2.5 micrometres.
+    Without it, those of the package's bands at 2000 m, scaled in oxygen; `OpticalDepth.exact` tells. For a spectrum
+    that ends at `red` [Angstrom], beyond 1.19 micrometres, the package's rough bands carry them on to 2.5 micrometres,
+    from `OpticalDepth.rough` on.
     """
-    if red > BEYOND:
-        return with_infrared(bands(height), height)
+    depth = _optical(height)
+    return with_infrared(depth, height) if red > BEYOND else depth
+
+
+def _optical(height: float) -> OpticalDepth:
     try:
         return _above(str(download.local(SET) / FILE), height)
     except ReferenceMissingError:
@@ -101,14 +109,18 @@ def with_infrared(depth: OpticalDepth, height: float) -> OpticalDepth:
     wet = np.any([(grid > low) & (grid < high) for low, high in WATER_BANDS], axis=0)
     value = np.interp(grid, wave, total)
     dry = np.where(wet, 0.0, value) * np.exp((MAUNA_KEA - height) / AIR_SCALE)
-    water, count = np.where(wet, value, 0.0), len(depth.weight)
-    return OpticalDepth(
-        np.concatenate([depth.wave, grid]),
-        depth.weight,
-        np.concatenate([depth.oxygen, np.repeat(dry[None], count, axis=0)], axis=1),
-        np.concatenate([depth.water, np.repeat(water[None], count, axis=0)], axis=1),
-        exact=False,
+    water = np.where(wet, value, 0.0)
+
+    def carried_on(table: NDArray[np.floating], more: FloatArray) -> NDArray[np.floating]:
+        return np.concatenate([table, np.repeat(more[None], len(table), axis=0)], axis=1)
+
+    return replace(
+        depth,
+        wave=np.concatenate([depth.wave, grid]),
+        oxygen=carried_on(depth.oxygen, dry),
+        water=carried_on(depth.water, water),
         source=f"{depth.source}; beyond 1.2 um Gemini's ATRAN model (Lord 1992)",
+        rough=float(grid[0]),
     )
 
 

@@ -6,7 +6,7 @@ only then comes the line-spread function. A band with saturated lines has no suc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -79,7 +79,8 @@ class OpticalDepth:
     `wave` (n,) are the vacuum wavelengths [Angstrom] of evenly spaced bins. `oxygen` and `water` (k, n) hold k values
     for each bin, taken by the shares `weight` (k,) of the bin (a single row: one value): a k-distribution (Lacis &
     Oinas 1991, J. Geophys. Res. 96, 9027). The mean transmission of a bin is ``sum_k weight[k] exp(-depth[k])`` for
-    each molecule, and the product of both. `exact` tells bins that resolve the lines from broad ones.
+    each molecule, and the product of both. `exact` tells bins that resolve the lines from broad ones; redder than
+    `rough` [Angstrom] they hold one model atmosphere's bands, scaled.
     """
 
     wave: FloatArray
@@ -88,6 +89,7 @@ class OpticalDepth:
     water: NDArray[np.floating]
     exact: bool
     source: str
+    rough: float = float("inf")
 
     @property
     def step(self) -> float:
@@ -259,7 +261,7 @@ def thinned(depth: OpticalDepth, low: float, high: float) -> OpticalDepth:
     """
     keep = slice(*np.searchsorted(depth.wave, [low, high]))
     parts = [_single(table[:, keep]).astype(np.float32) for table in (depth.oxygen, depth.water)]
-    return OpticalDepth(depth.wave[keep], depth.weight, parts[0], parts[1], depth.exact, depth.source)
+    return replace(depth, wave=depth.wave[keep], oxygen=parts[0], water=parts[1])
 
 
 def _single(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -16,7 +16,8 @@ class AirState:
     spectrum's wavelengths at 7600 A and `slope` [Angstrom per 1000 A] its change, `broad` the width of the A band's
     lines relative to the others'; each (value, error), prior included.
     `free` says whether the spectrum itself told oxygen and water, or the prior did. `chi` is the scatter of the
-    residuals in the bands over their errors, `snr` the median signal to noise there.
+    residuals in and beside the bands over their errors, outliers left out, `snr` the median signal to noise there;
+    `worst` is what is left in the band that fits worst, over its errors, and the wavelength [Angstrom] of that band.
     """
 
     mjd: float
@@ -32,3 +33,4 @@ class AirState:
     source: str
     caveats: tuple[Caveat, ...] = ()
     broad: tuple[float, float] = (1.0, 0.1)
+    worst: tuple[float, float] = (0.0, 0.0)

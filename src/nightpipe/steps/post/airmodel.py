@@ -28,6 +28,9 @@ BANDS: tuple[tuple[float, float], ...] = (
 """What is fitted: B, water, A, and water again."""
 DEEPEST = (7500.0, 7800.0)
 """Where the width of the A band's lines counts."""
+CLEAR = 0.98
+"""Pixels that let more than this through lie beside the band; where fewer than `FEWEST` do, the clearest."""
+FEWEST = 6
 FINENESS = 24.0
 """Bins of the model per line-spread function: finer ones cost time and change nothing."""
 
@@ -167,6 +170,26 @@ class Model:
             tuple(replace(w, err=np.hypot(w.err, share * a)) for w, a in zip(self.parts, absorbed, strict=True))
         )
 
+    def humble(self, air: Air) -> Model:
+        """Return the model with the errors of each window as large as what is left of the continuum beside its band.
+
+        What is left there is nothing of the air's: fringes, or a supernova's own lines, which go on within the band.
+        """
+        return Model(tuple(replace(w, err=w.err * max(1.0, _beside(w, t))) for w, t in self._pairs(air)))
+
+    def worst(self, air: Air) -> tuple[float, float]:
+        """Return what is left in the band that fits worst, in errors, and its wavelength [Angstrom]; (0, 0): none.
+
+        Half of the band's pixels are off by more than two thirds of it: a cosmic ray is no bad fit.
+        """
+        found = [(0.0, 0.0)]
+        for window, transmission in self._pairs(air):
+            inside = transmission < CLEAR
+            if inside.sum() >= FEWEST:
+                off = np.median(np.abs(_left(window, transmission)[inside]))
+                found.append((1.4826 * float(off), float(np.median(window.wave[inside]))))
+        return max(found)
+
     def _pairs(self, air: Air) -> zip[tuple[Window, FloatArray]]:
         return zip(self.parts, self.transmission(air), strict=True)
 
@@ -182,6 +205,13 @@ def _left(window: Window, transmission: FloatArray) -> FloatArray:
     data = window.flux / window.err
     q, _ = np.linalg.qr(design)
     return np.asarray(data - q @ (q.T @ data))
+
+
+def _beside(window: Window, transmission: FloatArray) -> float:
+    """Return the root mean square of what is left beside a band, in errors: where it is clear, or clearest."""
+    clear = transmission >= min(CLEAR, float(np.sort(transmission)[-min(FEWEST, len(transmission))]))
+    spent = window.basis.shape[1] * clear.mean()  # of the continuum's terms, by these pixels
+    return float(np.sqrt(np.sum(_left(window, transmission)[clear] ** 2) / max(clear.sum() - spent, 1.0)))
 
 
 def _cut(window: Window, keep: Bools) -> Window:

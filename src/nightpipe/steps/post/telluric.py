@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,9 +28,14 @@ SEEN = 0.99
 STEPS = np.array([0.02, 0.03, 0.02, 0.05, 0.05, 0.02])
 MOST = np.array([0.3, 0.7, 0.15, 0.5, 0.3, 0.1])
 """Natural steps of the numbers, and how far one turn may go."""
-INFRARED = 12500.0
-"""A table that reaches beyond this [Angstrom] holds the near infrared's rough bands."""
 TURNS = 12
+POOR = 3.0
+"""What is left in a band, over its errors, that nobody should miss."""
+FIXED = 1e-6
+"""Error of what is not free."""
+TOLD, TELLING = 0.7, 0.9
+"""A spectrum tells a number itself where its error is so much less than the site's, and than that of all that is known
+beforehand: two exposures of one standard leave each other 0.71."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class FitAir(Step):
     that of molecfit (Smette et al. 2015, A&A 576, A77) on a fixed profile of the atmosphere.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     oxygen_sigma: float = parameter(0.15, "how far oxygen may differ from the site's mean, relative", gt=0.0, le=1.0)
     water: float = parameter(3.0, "precipitable water where nothing is known", unit="mm", gt=0.0)
@@ -78,18 +83,22 @@ class FitAir(Step):
     ) -> AirState:
         """Return the state of the air; `template` (n,) is the star's own spectrum at this resolution, where known."""
         airmass, caveats = effective_airmass(spectrum.exposure)
-        prior = self._prior(spectrum, known)
+        site, prior = self._prior(spectrum, ()), self._prior(spectrum, known)
         model = Model(windows(spectrum, depth, template, self.floor, self.stretch))
         pixel = _pixel(spectrum)
         if not model.parts:
-            return _state(spectrum, airmass, prior, prior.mean, np.diag(prior.sigma**2), (0.0, 0.0), caveats)
-        best, covariance, model = self._fitted(model, prior, airmass, pixel)
+            return _state(spectrum, airmass, prior, prior.mean, prior.sigma, (False, False), (0.0, 0.0), caveats)
+        best, told, model, worst = self._fitted(model, prior, airmass, pixel)
         left = model.residuals(_air(best, airmass, pixel))
         chi = float(
             np.sqrt(np.sum(left**2) / max(len(left) - len(best) - sum(w.basis.shape[1] for w in model.parts), 1))
         )
         snr = float(np.median(np.concatenate([np.abs(w.flux) / w.err for w in model.parts])))
-        return _state(spectrum, airmass, prior, best, covariance * max(chi, 1.0) ** 2, (chi, snr), caveats)
+        told /= max(chi, 1.0) ** 2
+        errors = _errors_of(told, prior)
+        free = (errors < TELLING * prior.sigma) & (_errors_of(told, site) < TOLD * site.sigma)
+        found = _state(spectrum, airmass, prior, best, errors, (bool(free[0]), bool(free[1])), (chi, snr), caveats)
+        return replace(found, worst=worst)
 
     def _prior(self, spectrum: Spectrum, known: tuple[AirState, ...]) -> Prior:
         mean = START.copy()
@@ -109,9 +118,14 @@ class FitAir(Step):
                 mean[k], sigma[k] = _interpolated(values, gaps, drift, (mean[k], sigma[k]))
         return Prior(mean, sigma, ", ".join(dict.fromkeys(state.source for state in told)))
 
-    def _fitted(self, model: Model, prior: Prior, airmass: float, pixel: float) -> tuple[FloatArray, FloatArray, Model]:
+    def _fitted(
+        self, model: Model, prior: Prior, airmass: float, pixel: float
+    ) -> tuple[FloatArray, FloatArray, Model, tuple[float, float]]:
+        """Return the six numbers, the spectrum's own information (6, 6) on them, the last model, the worst band."""
         best = _most_probable(model, prior, airmass, pixel, prior.mean)
         model = model.unsure(_air(best, airmass, pixel), self.model_error)
+        best = _most_probable(model, prior, airmass, pixel, best)
+        model = whole = model.humble(_air(best, airmass, pixel))
         best = _most_probable(model, prior, airmass, pixel, best)
         left = model.residuals(_air(best, airmass, pixel))
         scale = max(1.0, float(1.4826 * np.median(np.abs(left))))
@@ -119,8 +133,9 @@ class FitAir(Step):
         if not keep.all() and keep.mean() >= 0.5:
             model = model.without(keep)
             best = _most_probable(model, prior, airmass, pixel, best)
-        jacobian = _jacobian(_Distance(model, prior, airmass, pixel), best)
-        return best, np.asarray(np.linalg.inv(jacobian.T @ jacobian), dtype=np.float64), model
+        worst = whole.worst(_air(best, airmass, pixel))
+        of_data = _jacobian(_Distance(model, prior, airmass, pixel), best)[: -len(best)]
+        return best, np.asarray(of_data.T @ of_data, dtype=np.float64), model, worst
 
 
 class CorrectTelluric(Step):
@@ -131,7 +146,7 @@ class CorrectTelluric(Step):
     bins stay flagged.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     least: float = parameter(0.2, "where less comes through, the bins stay flagged", gt=0.0, lt=1.0)
     model_error: float = parameter(0.05, "relative error of the model's absorption, beside that of the fit", ge=0.0)
@@ -153,7 +168,7 @@ class CorrectTelluric(Step):
             transmission=through,
             transmission_error=error,
             meta=spectrum.meta | _facts(state),
-            caveats=(*state.caveats, *(_caveats(depth, state) if through.min() < SEEN else ())),
+            caveats=(*state.caveats, *_caveats(depth, state, spectrum.wave[through < SEEN])),
         )
 
     def _transmission(
@@ -201,7 +216,7 @@ class _Distance:
     @property
     def sigma(self) -> FloatArray:
         """Return the prior's errors; what is fixed has a tiny one."""
-        return np.where(self.prior.sigma <= 0, 1e-6, self.prior.sigma)
+        return np.maximum(self.prior.sigma, FIXED)
 
     def __call__(self, vector: FloatArray) -> FloatArray:
         left = self.model.residuals(_air(vector, self.airmass, self.pixel))
@@ -271,17 +286,22 @@ def _interpolated(
     return float(np.average(logs, weights=weight)), float(min(sigma.min(), broad[1]))
 
 
+def _errors_of(told: FloatArray, prior: Prior) -> FloatArray:
+    """Return the errors (6,) where a spectrum tells `told` (6, 6) and a prior the rest."""
+    known = np.diag(1.0 / np.maximum(prior.sigma, FIXED) ** 2)
+    return np.sqrt(np.diag(np.linalg.inv(told + known)))
+
+
 def _state(
     spectrum: Spectrum,
     airmass: float,
     prior: Prior,
     best: FloatArray,
-    covariance: FloatArray,
+    errors: FloatArray,
+    free: tuple[bool, bool],
     quality: tuple[float, float],
     caveats: tuple[Caveat, ...],
 ) -> AirState:
-    errors = np.sqrt(np.diag(covariance))
-    free = tuple(bool(errors[k] < 0.7 * prior.sigma[k]) for k in (0, 1))
     pixel = _pixel(spectrum)
     exposure = spectrum.exposure
     return AirState(
@@ -293,7 +313,7 @@ def _state(
         shift=(float(best[3] * pixel), float(errors[3] * pixel)),
         slope=(float(best[4] * pixel), float(errors[4] * pixel)),
         broad=(float(np.exp(best[5])), float(np.exp(best[5]) * errors[5])),
-        free=(free[0], free[1]),
+        free=free,
         chi=quality[0],
         snr=quality[1],
         source=exposure.name if any(free) and exposure is not None else prior.source,
@@ -333,20 +353,24 @@ def _facts(state: AirState) -> dict[str, Any]:
     }
 
 
-def _caveats(depth: OpticalDepth, state: AirState) -> tuple[Caveat, ...]:
+def _caveats(depth: OpticalDepth, state: AirState, seen: FloatArray) -> tuple[Caveat, ...]:
+    """Return what to know of the bands at wavelengths `seen` [Angstrom]: none of it concerns a spectrum without any."""
+    if not len(seen):
+        return ()
     found = []
-    if not depth.exact:
+    if not depth.exact and seen.min() < depth.rough:
         text = (
             "telluric bands from the package's coarse table: `nightpipe data get telluric` brings the lines themselves"
         )
         found.append(Caveat("telluric.coarse", text))
-    if depth.wave[-1] > INFRARED:
+    if seen.max() >= depth.rough:
         text = "beyond 1.2 um the telluric bands are those of one model atmosphere, scaled: the depth of each is rough"
         found.append(Caveat("telluric.infrared", text))
     if not any(state.free):
         text = f"the spectrum itself does not tell the air's water and oxygen: taken from {state.source}"
         found.append(Caveat("telluric.prior", text))
-    if state.chi > 3.0:
-        text = f"the telluric bands fit with residuals {state.chi:.1f} times their errors"
+    left, wave = state.worst
+    if left > POOR:
+        text = f"what is left in the telluric band about {wave:.0f} Angstrom is {left:.1f} times its errors"
         found.append(Caveat("telluric.poor", text))
     return tuple(found)
