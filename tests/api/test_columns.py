@@ -64,7 +64,7 @@ def test_a_graded_spectrum_tells_its_quality_and_why():
 
 
 def test_a_spectrum_that_was_classified_tells_its_type():
-    found = SimpleNamespace(verdict="Ia", probability=0.987, redshift=0.0512)
+    found = SimpleNamespace(summary="Ia (0.99), z 0.051")
     kept = SimpleNamespace(kind=CLASSIFICATION, models=lambda: (found,))
     (table,) = target_tables(reduction((target("SN", {}, (kept,)), target("star", {}))))
     assert table.columns[:3] == ("target", "type", "exposures")

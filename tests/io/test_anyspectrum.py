@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -46,6 +48,65 @@ def test_descending_and_repeated(tmp_path):
     assert np.allclose(again.wave, WAVE)
 
 
+def test_more_units(tmp_path):
+    for name, values, unit in (("a", WAVE * 1e-10, "metres"), ("b", np.log10(WAVE), "logarithms")):
+        found = read_any(saved(tmp_path / f"{name}.txt", values, FLUX))
+        assert np.allclose(found.wave, WAVE)
+        assert unit in found.caveats[0].text
+    with pytest.raises(UnreadableFileError, match="pixels"):
+        read_any(saved(tmp_path / "c.txt", np.arange(len(FLUX)), FLUX))
+
+
+def test_no_order(tmp_path):
+    mixed = np.random.default_rng(1).permutation(len(WAVE))
+    found = read_any(saved(tmp_path / "a.txt", WAVE[mixed], FLUX[mixed]))
+    assert np.allclose(found.flux, FLUX)
+    assert codes(found) == {"spectrum.order"}
+
+
+def test_gaps_are_told(tmp_path):
+    kept = (WAVE < 5000) | (WAVE > 5300)
+    found = read_any(saved(tmp_path / "a.txt", WAVE[kept], FLUX[kept]))
+    assert codes(found) == {"spectrum.gap"}
+    assert "from 4996 to 5304" in found.caveats[0].text
+    flux = np.where(kept, FLUX, 0.0)
+    zeros = read_any(saved(tmp_path / "b.txt", WAVE, flux))
+    assert codes(zeros) == {"spectrum.gap", "spectrum.empty"}
+    assert zeros.good.tolist() == kept.tolist()
+    few = read_any(saved(tmp_path / "c.txt", WAVE, np.where(np.abs(WAVE - 5000) < 6, 0.0, FLUX)))
+    assert codes(few) == set()
+
+
+def test_spikes_and_a_saturated_top(tmp_path):
+    flux = FLUX.copy()
+    flux[[40, 90]] += 20.0 * FLUX.max()
+    found = read_any(saved(tmp_path / "a.txt", WAVE, flux))
+    assert np.flatnonzero(~found.good).tolist() == [40, 90]
+    assert codes(found) == {"spectrum.spikes"}
+    top = read_any(saved(tmp_path / "b.txt", WAVE, np.minimum(FLUX, 0.6 * FLUX.max())))
+    assert codes(top) == {"spectrum.saturated"}
+    with pytest.raises(UnreadableFileError, match="zero flux"):
+        read_any(saved(tmp_path / "c.txt", WAVE, np.zeros_like(FLUX)))
+
+
+@pytest.mark.parametrize("other", [1.0 / ERROR**2, 3000.0 * FLUX])
+def test_a_third_column_that_is_no_error(tmp_path, other):
+    found = read_any(saved(tmp_path / "a.txt", WAVE, FLUX, other))
+    assert codes(found) == {"spectrum.errors"}
+    assert not found.measured
+    noisy = read_any(saved(tmp_path / "b.txt", WAVE, *seen("Ia", 0.05, snr=0.1)[1:]))
+    assert noisy.measured
+
+
+def test_semicolons_and_compressed_files(tmp_path):
+    lines = [f"{w:.2f};{f:.4e}" for w, f in zip(WAVE, FLUX, strict=True)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    assert np.allclose(read_any(tmp_path / "a.txt").wave, WAVE)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
+    with pytest.raises(UnreadableFileError, match="gunzip"):
+        read_any(tmp_path / "a.txt.gz")
+
+
 def test_vacuum_becomes_air(tmp_path):
     found = read_any(saved(tmp_path / "a.txt", WAVE, FLUX, head="WAVELENGTH: vacuum, topocentric"))
     assert np.allclose(found.wave, to_air(WAVE))
@@ -57,6 +118,11 @@ def test_not_finite(tmp_path):
     found = read_any(saved(tmp_path / "a.txt", WAVE, flux))
     assert (~found.good).sum() == 2
     assert np.isfinite(found.flux).all()
+    assert codes(found) == {"spectrum.not_finite"}
+    wave = WAVE.copy()
+    wave[[3, 50]] = np.nan, np.inf
+    found = read_any(saved(tmp_path / "b.txt", wave, FLUX))
+    assert len(found.wave) == len(WAVE) - 2
     assert codes(found) == {"spectrum.not_finite"}
 
 

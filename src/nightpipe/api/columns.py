@@ -69,7 +69,7 @@ def _grade(target: Target) -> str:
 
 def _types(target: Target) -> str:
     found = target.classifications
-    return f"{found[0].verdict} ({found[0].probability:.2f}), z {found[0].redshift:.3f}" if found else ""
+    return found[0].summary if found else ""
 
 
 def is_image(reduction: Reduction, target: Target) -> bool:

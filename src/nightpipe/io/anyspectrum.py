@@ -14,11 +14,25 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import UnreadableFileError
 from nightpipe.io.export import read_spectra
 from nightpipe.maths.air import to_air
+from nightpipe.maths.outliers import runs, spikes
 from nightpipe.model.classification import Observed, observed
 from nightpipe.model.exposure import Header
 
 FloatArray = NDArray[np.float64]
 LEAST_POINTS = 30
+UNITS = ((1e-3, 1e10, "metres"), (30.0, 1e4, "micrometres"), (2600.0, 10.0, "nanometres"), (np.inf, 1.0, "Angstrom"))
+"""Wavelengths below the first number are in the unit of which the second makes Angstrom."""
+LOGARITHMS = (3.3, 4.4)
+"""Numbers from 3.3 to 4.4 are log10 of 2,000 to 25,000 Angstrom: micrometres would be beyond all templates."""
+BLUEST = 500.0
+"""No spectrum that is classified begins bluer [Angstrom]."""
+GAP = 0.02
+"""Gaps of so much of the wavelength are told: 6,000 km/s."""
+NO_SIGNAL, TOO_STEADY = 0.3, 30.0
+"""Where the signal to noise of a point is below the first and errors are so many times the scatter between neighbours
+(no smoothing makes that), the third column holds something else: counts, inverse variances."""
+EMPTY = 5
+"""Points of the same number in a row that are no measurement."""
 _WAVES = ("wave", "wavelength", "lambda", "lam", "loglam", "wl", "angstrom")
 _FLUXES = ("flux", "flam", "f_lambda", "spec", "intensity", "counts", "optimal")
 _ERRORS = ("err", "error", "fluxerr", "flux_err", "flux_error", "sigma", "stdev", "e_flux", "unc", "uncertainty")
@@ -33,8 +47,9 @@ def read_any(path: str | Path) -> Observed:
 
     Text has two columns or three (wavelength, flux, error), comments with ``#``, decimal points or commas; FITS an
     image with a wavelength scale in its header, or a table whose columns say what they are. Wavelengths in micrometres
-    and nanometres become Angstrom, descending ones are turned round, vacuum becomes air; what is not finite is masked,
-    and errors that are not positive are replaced by the scatter: each leaves a caveat. Raises `UnreadableFileError`
+    and nanometres become Angstrom, descending ones are turned round, vacuum becomes air; what is not finite, a gap
+    of zeros or a single spike is masked, and errors that are not positive are replaced by the scatter: each leaves a
+    caveat. Raises `UnreadableFileError`
     saying what was found.
     """
     return read_all(path)[0]
@@ -47,7 +62,9 @@ def read_all(path: str | Path) -> tuple[Observed, ...]:
         raise UnreadableFileError(f"a spectrum: {path}", "no such file", "check the name")
     with path.open("rb") as stream:
         start = stream.read(30)
-    if not start.startswith(b"SIMPLE  ="):
+    if start.startswith(b"\x1f\x8b") and ".fit" not in path.name:
+        raise UnreadableFileError(f"a spectrum: {path}", "a compressed file", f"gunzip -k {path}")
+    if not start.startswith((b"SIMPLE  =", b"\x1f\x8b")):
         return (_text(path),)
     from astropy.utils.exceptions import AstropyWarning
 
@@ -76,10 +93,10 @@ def _text(path: Path) -> Observed:
 
 def _words(line: str) -> list[str]:
     """Return the words of a line: commas part columns, but are decimal points where blanks part them already."""
-    words = line.split()
+    words = line.replace(";", " ").split()
     if len(words) > 1 and "," in line and all(_DECIMAL.fullmatch(word) for word in words):
         return [word.replace(",", ".") for word in words]
-    return line.replace(",", " ").split()
+    return line.replace(",", " ").replace(";", " ").split()
 
 
 def _numbers(path: Path, rows: list[list[str]]) -> FloatArray:
@@ -165,22 +182,22 @@ def made(name: str, wave: FloatArray, flux: FloatArray, error: FloatArray | None
     Raises `UnreadableFileError` where fewer than 30 points can be used.
     """
     caveats: list[Caveat] = []
-    scaled = _angstrom(wave, caveats)
-    order = np.argsort(scaled, kind="stable")
-    if len(order) > 1 and scaled[0] > scaled[-1]:
-        caveats.append(Caveat("spectrum.descending", "the wavelengths descended and were turned round"))
-    order = order[np.isfinite(scaled[order])]
-    order = order[np.concatenate([[True], np.diff(scaled[order]) > 0])] if len(order) else order
+    scaled = _angstrom(name, wave, caveats)
+    order = _in_order(scaled, caveats)
     wave, flux = scaled[order], flux[order]
     good = np.isfinite(flux)
     if not good.all():
         caveats.append(Caveat("spectrum.not_finite", f"{int((~good).sum())} points are not finite and were left out"))
+    finite = int(good.sum())
+    _leave_out(flux, good, caveats)
     if int(good.sum()) < LEAST_POINTS:
-        found = f"{int(good.sum())} points with finite wavelength and flux"
+        empty = f", {finite - int(good.sum())} of zero flux or spikes" if finite > good.sum() else ""
+        found = f"{int(good.sum())} points with finite wavelength and flux{empty}"
         raise UnreadableFileError(
             f"a spectrum of at least {LEAST_POINTS} points: {name}", found, "give the whole spectrum"
         )
     var = _variance(flux, None if error is None else error[order], good, caveats)
+    _of_gaps(wave[good], caveats)
     if _is_vacuum(header):
         wave = to_air(wave)
     filled = np.where(good, flux, 0.0)
@@ -188,12 +205,66 @@ def made(name: str, wave: FloatArray, flux: FloatArray, error: FloatArray | None
     return Observed(name, wave, filled, kept, good, var is not None, 0.0, header, tuple(caveats))
 
 
-def _angstrom(wave: FloatArray, caveats: list[Caveat]) -> FloatArray:
-    top = float(np.nanmax(np.where(np.isfinite(wave), wave, -np.inf))) if len(wave) else 0.0
-    for below, factor, unit in ((30.0, 1e4, "micrometres"), (2600.0, 10.0, "nanometres")):
-        if 0.0 < top < below:
-            caveats.append(Caveat("spectrum.unit", f"wavelengths up to {top:g} were taken for {unit}"))
-            return np.asarray(wave * factor)
+def _leave_out(flux: FloatArray, good: NDArray[np.bool_], caveats: list[Caveat]) -> None:
+    """Mask what is no data, in place, and tell what looks like none: gaps of zeros, spikes, a saturated top."""
+    zero = runs(good & (flux == 0.0), EMPTY)
+    if zero.any():
+        caveats.append(
+            Caveat("spectrum.empty", f"{int(zero.sum())} points of exactly zero flux hold no data: left out")
+        )
+        good &= ~zero
+    spike = spikes(flux, good)
+    if spike.any():
+        text = f"{int(spike.sum())} single points far from both neighbours were left out: cosmic rays or bad pixels"
+        caveats.append(Caveat("spectrum.spikes", text))
+        good &= ~spike
+    if not good.any():
+        return
+    top = runs(good & (flux == flux[good].max()), EMPTY)
+    if top.any() and top.sum() < good.sum():
+        text = f"{int(top.sum())} points in a row have exactly the largest flux: saturated?"
+        caveats.append(Caveat("spectrum.saturated", text))
+
+
+def _in_order(wave: FloatArray, caveats: list[Caveat]) -> NDArray[np.intp]:
+    """Return which points to take so that wavelengths increase: those that are finite, of equal ones the first."""
+    kept = np.flatnonzero(np.isfinite(wave))
+    if len(kept) < len(wave):
+        text = f"{len(wave) - len(kept)} points have no finite wavelength and were left out"
+        caveats.append(Caveat("spectrum.not_finite", text))
+    step = np.diff(wave[kept])
+    if len(step) and np.all(step <= 0) and np.any(step < 0):
+        caveats.append(Caveat("spectrum.descending", "the wavelengths descended and were turned round"))
+    elif np.any(step < 0):
+        caveats.append(Caveat("spectrum.order", "the wavelengths were in no order and were sorted"))
+    order = kept[np.argsort(wave[kept], kind="stable")]
+    return order[np.concatenate([[True], np.diff(wave[order]) > 0])] if len(order) else order
+
+
+def _of_gaps(wave: FloatArray, caveats: list[Caveat]) -> None:
+    """Tell of gaps as broad as a feature: what would lie there is not seen."""
+    step = np.diff(wave)
+    wide = np.flatnonzero((step > 10.0 * np.median(step)) & (step > GAP * wave[:-1]))
+    if len(wide):
+        where = ", ".join(f"{wave[k]:.0f} to {wave[k + 1]:.0f}" for k in wide)
+        caveats.append(Caveat("spectrum.gap", f"no data from {where} Angstrom"))
+
+
+def _angstrom(name: str, wave: FloatArray, caveats: list[Caveat]) -> FloatArray:
+    """Return wavelengths in Angstrom; raises `UnreadableFileError` where no unit makes them wavelengths of light."""
+    finite = wave[np.isfinite(wave)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    if LOGARITHMS[0] < low and high < LOGARITHMS[1]:
+        caveats.append(Caveat("spectrum.unit", f"wavelengths up to {high:g} were taken for logarithms of Angstrom"))
+        return np.asarray(10.0**wave)
+    for below, factor, unit in UNITS:
+        if 0.0 < high < below:
+            if low * factor < BLUEST:
+                found = f"numbers from {low:g} to {high:g}: the numbers of pixels?"
+                raise UnreadableFileError(f"wavelengths in {name}", found, "give wavelengths in the first column")
+            if factor != 1.0:
+                caveats.append(Caveat("spectrum.unit", f"wavelengths up to {high:g} were taken for {unit}"))
+            return np.asarray(wave * factor, dtype=np.float64)
     return np.asarray(wave, dtype=np.float64)
 
 
@@ -213,6 +284,14 @@ def _variance(
         caveats.append(Caveat("spectrum.errors", f"{count} points without a positive error were left out"))
         good &= usable
     size = float(np.median(np.abs(flux[usable])))
+    typical = float(np.median(error[usable]))
+    steps = np.diff(flux[usable])
+    if size < NO_SIGNAL * typical and TOO_STEADY * 1.05 * float(np.median(np.abs(steps - np.median(steps)))) < typical:
+        text = (
+            f"the third column, {typical:.2g} for a flux of {size:.2g}, is no error: the noise is told from the scatter"
+        )
+        caveats.append(Caveat("spectrum.errors", text))
+        return None
     if size < 1e-9 and float(np.median(error[usable])) < 1e-6 * size:
         caveats.append(
             Caveat("spectrum.variance", "the third column is far below the flux: it was taken for a variance")

@@ -61,9 +61,13 @@ def read_bank(path: Path) -> Bank:
     Raises `ReferenceMissingError` where it is absent, and `UnreadableFileError` where it is damaged; both name the
     command that makes it anew.
     """
-    remedy = f"rm {path} and run `nightpipe data get {SET}`, or `nightpipe data import` for a bank of your own"
+    remedy = f"`nightpipe data get {SET}`, or `nightpipe data import` for a bank of your own"
     if not path.is_file():
         raise ReferenceMissingError("a bank of templates", f"{path} is absent", remedy)
+    with path.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:  # of whatever it is: nothing to be removed
+            raise UnreadableFileError(f"a bank of templates: {path}", "another kind of file, or a damaged one", remedy)
+    remedy = f"rm {path} and run {remedy}"
     try:
         facts, offset = _head(path)
         shape = (int(facts["rows"]), int(facts["bins"]))
@@ -88,8 +92,7 @@ def _whole(path: Path, size: int) -> None:
 
 def _head(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC:
-            raise ValueError("the first line is not that of a bank")
+        stream.seek(len(MAGIC))
         size = int(stream.read(13))
         facts = json.loads(stream.read(size))
         return facts, -(-stream.tell() // PAGE) * PAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from nightpipe.base.errors import ReferenceMissingError
 from nightpipe.io.tables import folder
 from nightpipe.maths.ranker import Ranker
-from nightpipe.model.classification import Classification, TemplateMatch, TypeRow
+from nightpipe.model.classification import Classification, SnidTable, TemplateMatch, TypeRow
 from nightpipe.model.exposure import Header
 
 
@@ -45,30 +45,42 @@ def ranker(path: Path | None = None) -> Ranker:
 
 
 def as_json(found: Classification, best: int = 10) -> dict[str, Any]:
-    """Return what a program wants to know, in plain types; NaN becomes null."""
-    return _clean(
-        {
-            "name": found.name,
-            "verdict": found.verdict,
-            "type": found.type,
-            "subtype": found.kind,
-            "probability": found.probability,
-            "types": found.types,
-            "subtypes": found.kinds,
-            "redshift": found.redshift,
-            "redshift_error": found.modes[0].error,
-            "redshift_given": found.redshift_given,
-            "redshifts": [asdict(mode) for mode in found.modes],
-            "phase": found.phase,
-            "phase_error": found.phase_error,
-            "host_share": found.host_share,
-            "snr": found.snr,
-            "bank": found.bank,
-            "matches": [asdict(match) for match in found.matches[:best]],
-            "flux_fits": [asdict(fit) for fit in found.fits[:best]],
-            "caveats": [{"code": one.code, "text": one.text} for one in found.caveats],
-        }
-    )
+    """Return what a program wants to know, in plain types; NaN becomes null.
+
+    Where the verdict names no type, all that would tell one is null, each type and subtype too, or an empty list: the
+    names are there, and no comparison with a number comes true.
+    """
+    plain = {
+        "name": found.name,
+        "object": found.object,
+        "verdict": found.verdict,
+        "type": found.type,
+        "subtype": found.kind,
+        "probability": found.probability,
+        "types": found.types,
+        "subtypes": found.kinds,
+        "redshift": found.redshift,
+        "redshift_error": found.modes[0].error,
+        "redshift_given": found.redshift_given,
+        "redshifts": [asdict(mode) for mode in found.modes],
+        "phase": found.phase,
+        "phase_error": found.phase_error,
+        "host_share": found.host_share,
+        "snr": found.snr,
+        "bank": found.bank,
+        "matches": [asdict(match) for match in found.matches[:best]],
+        "flux_fits": [asdict(fit) for fit in found.fits[:best]],
+        "caveats": [{"code": one.code, "text": one.text} for one in found.caveats],
+    }
+    return _clean(plain if found.answered else plain | _nothing(found))
+
+
+def _nothing(found: Classification) -> dict[str, Any]:
+    """Return what stands in the place of an answer where there is none; a redshift that was given is known."""
+    plain: dict[str, Any] = dict.fromkeys(("type", "subtype", "probability", "phase", "phase_error", "host_share"))
+    plain |= {"types": dict.fromkeys(found.types), "subtypes": dict.fromkeys(found.kinds)}
+    plain |= {"matches": [], "flux_fits": []}
+    return plain if found.redshift_given else plain | {"redshift": None, "redshift_error": None, "redshifts": []}
 
 
 def _clean(value: Any) -> Any:
@@ -122,7 +134,7 @@ def snid_output(found: Classification) -> str:
     The layout is that of ``<root>_snid.output`` of SNID 5.0, line for line and heading for heading, so that programs
     which read it go on working; options that we do not have are NA.
     """
-    table = found.snid
+    table = found.snid if found.answered else nothing_good(found.snid)
     lines = ["### SNID output file ###", "", "### input spectrum and options ###"]
     told = _snid_options(found)
     lines += [f"# {name:<31}: {told.get(name, 'NA')}" for name in SNID_OPTIONS]
@@ -134,7 +146,7 @@ def snid_output(found: Classification) -> str:
         f"agem{table.age_median:14.2f}{table.age_error:10.2f}",
     ]
     lines += ["", "### type fraction/redshift/age ###"]
-    lines += ["#type ntemp fraction slope redshift redshift_error age age_error", *_type_lines(found)]
+    lines += ["#type ntemp fraction slope redshift redshift_error age age_error", *_type_lines(table)]
     lines += ["", "### rlap-ordered template listings ###", "#no. sn type lap rlap z zerr age age_flag grade"]
     cut = False
     for number, match in enumerate(table.matches, start=1):
@@ -160,11 +172,11 @@ def _snid_options(found: Classification) -> dict[str, str]:
     }
 
 
-def _type_lines(found: Classification) -> list[str]:
+def _type_lines(table: SnidTable) -> list[str]:
     """Return the rows of types, each followed by its subtypes, ### between one type and the next."""
-    types = {match.type for match in found.snid.matches}
+    types = {match.type for match in table.matches}
     lines: list[str] = []
-    for row in found.snid.rows:
+    for row in table.rows:
         if row.name in types and lines:
             lines.append("###")
         lines.append(_type_line(row))
@@ -188,9 +200,18 @@ def _match_line(number: int, match: TemplateMatch) -> str:
     )
 
 
+def nothing_good(table: SnidTable) -> SnidTable:
+    """Return SNID's table without a match: what it says of a spectrum in which it finds nothing."""
+    nan = float("nan")
+    return replace(table, z_median=nan, z_error=nan, age_median=nan, age_error=nan, rows=(), matches=())
+
+
 def snid_keywords(found: Classification) -> Header:
-    """Return the header keywords that SEDM's archive and its users know, with ours (CLS...) beside them."""
-    table = found.snid
+    """Return the header keywords that SEDM's archive and its users know, with ours (CLS...) beside them.
+
+    Where the verdict names no type neither SNID's nor ours do, and CLSPROB is 0.
+    """
+    table = found.snid if found.answered else nothing_good(found.snid)
     keys: Header = {}
     best = table.matches[0] if table.matches and table.matches[0].grade != "cut" else None
     if best is None:
@@ -204,9 +225,11 @@ def snid_keywords(found: Classification) -> Header:
         keys |= {f"SNIDF{name.upper()}": round(shares.get(name, 0.0), 4) for name in ("Ia", "Ib", "Ic", "II")}
         none = sum(shares.get(name, 0.0) for name in ("NotSN", "AGN", "Galaxy", "Star", "GAP"))
         keys["SNIDFNOT"] = round(none, 4)
-    keys |= {"CLSTYPE": found.verdict, "CLSSUBT": found.kind, "CLSPROB": round(found.probability, 4)}
-    keys |= {"CLSZ": _number(found.redshift), "CLSZERR": _number(found.modes[0].error)}
-    return keys
+    known = found.answered or found.redshift_given
+    z, error = (found.redshift, found.modes[0].error) if known else (float("nan"), float("nan"))
+    keys |= {"CLSTYPE": found.verdict, "CLSSUBT": found.kind if found.answered else "NONE"}
+    keys |= {"CLSPROB": round(found.probability, 4) if found.answered else 0.0}
+    return keys | {"CLSZ": _number(z), "CLSZERR": _number(error)}
 
 
 def text_keywords(found: Classification) -> Header:

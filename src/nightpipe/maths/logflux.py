@@ -92,12 +92,16 @@ def to_log(wave: FloatArray, flux: FloatArray, var: FloatArray | None, good: Boo
     if int(covered.sum()) < LEAST_BINS:
         raise BadFrameError(
             f"a spectrum over at least {LEAST_BINS} bins between {FIRST:.0f} and {LAST:.0f} Angstrom",
-            f"{int(covered.sum())} bins of good data",
+            f"{int(covered.sum())} bins of good data" + _range(wave[good]),
             "give a longer spectrum, or check its wavelengths and mask",
         )
     filled = np.interp(np.arange(BINS), np.flatnonzero(covered), new.value[covered])
     noise = scatter(filled, covered) if var is None else new.var
     return LogSpectrum(filled, np.where(covered, np.maximum(noise, 1e-300), 1.0), covered, var is not None)
+
+
+def _range(wave: FloatArray) -> str:
+    return f", from {wave.min():.0f} to {wave.max():.0f} Angstrom" if len(wave) else ""
 
 
 def scatter(flux: FloatArray, good: BoolArray, window: int = 60) -> FloatArray:

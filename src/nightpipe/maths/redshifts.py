@@ -39,12 +39,16 @@ class Centres(NamedTuple):
 
 
 class Mode(NamedTuple):
-    """One answer: `place` [ln(1 + z)], `probability`, and what its error is told from (TERMS,)."""
+    """One answer: `place` [ln(1 + z)], `probability`, and what its error is told from (TERMS,).
+
+    `peak` [ln(1 + z)] is where the matches have it, below `place` where that was held at the least that is told.
+    """
 
     place: float
     probability: float
     facts: FloatArray
     candidate: int
+    peak: float
 
 
 def around(profile: F32, columns: I64) -> F32:
@@ -98,7 +102,7 @@ def agreed(found: Centres, chance: FloatArray, types: FloatArray) -> list[Mode]:
         facts = [1.0, np.log(width + 1e-4) + 6.0, np.log(spread + 5e-4) + 7.0]
         facts += [0.5 * np.log(max(float(found.height[best]), 1.0)) - 2.5, *types, 1.0 - float(mass[best])]
         strongest = int(np.argmax(np.where(near[best], left, -1.0)))
-        answers.append(Mode(told, float(mass[best]), np.array(facts), strongest))
+        answers.append(Mode(told, float(mass[best]), np.array(facts), strongest, place))
         left = np.where(near[best], 0.0, left)
     return answers
 

@@ -13,6 +13,9 @@ from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]
 
+TOO_NOISY, FEATURELESS = "too noisy", "featureless"
+"""Verdicts that name no type."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -53,6 +56,11 @@ def observed(spectrum: Spectrum) -> Observed:
         caveats=spectrum.caveats,
         object=spectrum.name,
     )
+
+
+def signed(days: float) -> str:
+    """Return a phase in whole days with its sign; maximum is +0."""
+    return f"{round(days) + 0:+d}"
 
 
 @dataclass(frozen=True)
@@ -110,11 +118,15 @@ class SnidTable:
 
 @dataclass(frozen=True)
 class RedshiftMode:
-    """One of the redshifts that are possible, its standard error, and the probability that it is the right one."""
+    """One of the redshifts that are possible, its standard error, and the probability that it is the right one.
+
+    `peak` is where the matches have it (NaN: it was given), below `z` where that was held at the least that is told.
+    """
 
     z: float
     error: float
     probability: float
+    peak: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -146,10 +158,11 @@ class Classification:
     """What a spectrum shows.
 
     `verdict` is the answer for people: a type, "not a supernova", "featureless", "too noisy" or "unclear"; `type` the
-    most probable type and `kind` its most probable subtype; `types` and `kinds` the calibrated probabilities. `modes`
-    are the possible redshifts, the likeliest first, `grid` and `density` (n,) their distribution for drawing.
-    `host_share` is the part of the light that a galaxy explains better (NaN: not told), `fits` what fluxes say where a
-    flux bank is at hand.
+    most probable type and `kind` its most probable subtype; `types` and `kinds` the calibrated probabilities. Of what
+    is featureless or too noisy nothing is `answered`: those are what networks say that never saw such, they mean
+    nothing, and no file, figure or table tells them. `modes` are the possible redshifts, the likeliest first, `grid`
+    and `density` (n,) their distribution for drawing. `host_share` is the part of the light that a galaxy explains
+    better (NaN: not told), `fits` what fluxes say where a flux bank is at hand.
     """
 
     name: str
@@ -176,6 +189,18 @@ class Classification:
     bank: str
     caveats: tuple[Caveat, ...] = ()
     object: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Return whether type, phase, matches and a redshift that was not given mean anything."""
+        return self.verdict not in (TOO_NOISY, FEATURELESS)
+
+    @property
+    def summary(self) -> str:
+        """Return the answer in a few words: verdict, probability, redshift."""
+        if not self.answered:
+            return self.verdict
+        return f"{self.verdict} ({self.probability:.2f}), z {self.redshift:.3f}"
 
     @property
     def probability(self) -> float:

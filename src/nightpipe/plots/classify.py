@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nightpipe.maths.rebin import smoothed_to, widths
-from nightpipe.model.classification import Classification, Overlay
+from nightpipe.model.classification import Classification, Overlay, signed
 from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panels
 
 FloatArray = NDArray[np.float64]
@@ -31,8 +31,19 @@ LINES = {
 """Rest wavelengths [Angstrom, air] of what one looks for; broad absorption lies 5,000 to 15,000 km/s to the blue."""
 
 
+GAP = 5.0
+"""A step so much longer than the one beside it is a gap."""
+
+
 def classification(found: Classification) -> Figure:
-    """Draw the spectrum with the best template of the top three types, their probabilities, and the redshift."""
+    """Draw the spectrum with the best template of the top three types, their probabilities, and the redshift.
+
+    Where nothing can be told the spectrum stands alone.
+    """
+    if not found.answered:
+        figure, (axis,) = panels(1, 1, size=(14, 5))
+        _spectrum(axis, found)
+        return figure
     figure, (axis, types, redshift) = panels(1, 3, size=(14, 5), width_ratios=[4.2, 1.0, 1.3])
     _spectrum(axis, found)
     _types(types, found)
@@ -44,23 +55,38 @@ def _spectrum(axis: Axes, found: Classification) -> None:
     scale = float(np.median(np.abs(found.flux))) or 1.0
     flux = found.flux / scale
     low, high = np.percentile(flux, [0.5, 99.5])
-    axis.plot(found.wave, flux, color=GREY, drawstyle="steps-mid", lw=0.7)
+    wave, gapped = with_gaps(found.wave, flux)
+    axis.plot(wave, gapped, color=GREY, drawstyle="steps-mid", lw=0.7)
     span = high - low
-    for number, (overlay, colour) in enumerate(zip(found.overlays, (RED, BLUE, GREEN), strict=False)):
+    shown = found.overlays if found.answered else ()
+    for number, (overlay, colour) in enumerate(zip(shown, (RED, BLUE, GREEN), strict=False)):
         seen = as_seen(overlay, found.wave) / scale
         axis.plot(overlay.wave, seen - 0.35 * number * span, color=colour, lw=1.0, label=overlay.label)
         if number:
-            axis.plot(found.wave, flux - 0.35 * number * span, color=PALE, drawstyle="steps-mid", lw=0.6, zorder=0)
-    axis.set_ylim(low - (0.1 + 0.35 * max(len(found.overlays) - 1, 0)) * span, high + 0.35 * span)
+            axis.plot(wave, gapped - 0.35 * number * span, color=PALE, drawstyle="steps-mid", lw=0.6, zorder=0)
+    axis.set_ylim(low - (0.1 + 0.35 * max(len(shown) - 1, 0)) * span, high + 0.35 * span)
     axis.set_xlim(float(found.wave.min()), float(found.wave.max()))
-    for rest, name in LINES.get(found.type, ()):
+    for rest, name in LINES.get(found.type, ()) if found.answered else ():
         place = rest * (1.0 + found.redshift)
         if found.wave.min() < place < found.wave.max():
             axis.axvline(place, color=GOLD, lw=0.7, ls=":")
             axis.text(place, 0.01, name, transform=axis.get_xaxis_transform(), rotation=90, fontsize=7, color=GOLD)
-    axis.set(xlabel="wavelength [A, air]", ylabel="flux / median, templates shifted down")
+    marked = "; dotted: lines at rest in the redshift found" if found.answered and LINES.get(found.type) else ""
+    axis.set(
+        xlabel=f"wavelength [A, air]{marked}", ylabel="flux / median" + (", templates shifted down" if shown else "")
+    )
     axis.set_title(_title(found), fontsize=10, loc="left")
-    axis.legend(loc="upper right", fontsize=8)
+    if shown:
+        axis.legend(loc="upper right", fontsize=8)
+
+
+def with_gaps(wave: FloatArray, flux: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return a spectrum with NaN where points are missing, so that no line is drawn across."""
+    if len(wave) < 3:
+        return wave, flux
+    step = np.diff(wave)
+    gap = 1 + np.flatnonzero(step > GAP * np.minimum(np.append(step[1:], step[-1]), np.insert(step[:-1], 0, step[0])))
+    return np.insert(wave, gap, wave[gap]), np.insert(flux, gap, np.nan)
 
 
 def as_seen(overlay: Overlay, wave: FloatArray) -> FloatArray:
@@ -72,14 +98,15 @@ def as_seen(overlay: Overlay, wave: FloatArray) -> FloatArray:
 
 
 def _title(found: Classification) -> str:
+    """Return two lines: whose spectrum it is, and the answer."""
     mode = found.modes[0]
     error = "given" if found.redshift_given else f"$\\pm$ {mode.error:.4f}"
-    phase = f", phase {found.phase:+.0f} $\\pm$ {found.phase_error:.0f} d" if np.isfinite(found.phase) else ""
-    name = found.name if len(found.name) < 40 else found.name[:37] + "..."
-    if found.verdict == "too noisy":
-        return f"{name}: too noisy, nothing can be said"
-    answer = f"{name}: {found.verdict} ({found.kind}), P({found.type}) = {found.probability:.2f}"
-    return f"{answer}, z = {mode.z:.4f} {error}{phase}"
+    phase = f", phase {signed(found.phase)} $\\pm$ {found.phase_error:.0f} d" if np.isfinite(found.phase) else ""
+    name = found.name if len(found.name) < 70 else found.name[:67] + "..."
+    if not found.answered:
+        return f"{name}: {found.verdict}, no type can be told"
+    answer = f"{found.verdict} ({found.kind}), P({found.type}) = {found.probability:.2f}"
+    return f"{name}\n{answer}, z = {mode.z:.4f} {error}{phase}"
 
 
 def _types(axis: Axes, found: Classification) -> None:

@@ -276,9 +276,9 @@ def _over_template(found: Classification) -> Callable[[Axes], None]:
         from nightpipe.maths.air import to_vacuum
         from nightpipe.plots.classify import as_seen
 
-        if found.overlays:
+        if found.overlays and found.answered:
             best = found.overlays[0]
-            label = f"{found.verdict} ({found.probability:.2f}), z {found.redshift:.3f}: {best.label}"
+            label = f"{found.summary}: {best.label}"
             axis.plot(to_vacuum(best.wave), as_seen(best, found.wave), color=RED, lw=1.0, label=label)
 
     return draw

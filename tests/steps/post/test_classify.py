@@ -17,16 +17,16 @@ from nightpipe.cli.main import app
 from nightpipe.io import codec
 from nightpipe.io.anyspectrum import made
 from nightpipe.io.banks import write_bank
-from nightpipe.io.classifier import as_json, ranker, snid_keywords, snid_output, text_keywords
+from nightpipe.io.classifier import as_json, json_text, ranker, snid_keywords, snid_output, text_keywords
 from nightpipe.io.text import write_keys
 from nightpipe.maths.logflux import BINS, Flat
 from nightpipe.maths.matching import column_of
 from nightpipe.maths.narrow import COUNT, narrow_lines
 from nightpipe.maths.profiles import PARTS
 from nightpipe.maths.redshifts import TERMS
-from nightpipe.model.classification import Classification, TemplateMatch
+from nightpipe.model.classification import Classification, RedshiftMode, TemplateMatch
 from nightpipe.model.templates import TYPES, joined
-from nightpipe.steps.post.classify import Classify, phase_of
+from nightpipe.steps.post.classify import Classify, _of_approach, phase_of
 from nightpipe.steps.post.evidence import proposed, ready
 from nightpipe.steps.post.snid import snid_table
 
@@ -88,15 +88,110 @@ def test_templates_that_show_something_else_are_no_matches_but_evidence(found):
     assert beside.modes == found.modes
 
 
-def test_of_noise_nothing_is_said():
+def made_of(flux, snr=None, seed=3):
+    """A spectrum of a made flux, 4 Angstrom a point, with noise and its errors where an S/N is given."""
+    wave = np.arange(3600.0, 9200.0, 4.0)
+    flux = flux(wave) * np.ones_like(wave)
+    if snr is None:
+        return made("made", wave, flux, None, {})
+    noise = np.random.default_rng(seed).normal(size=len(wave)) / snr
+    return made("made", wave, flux + noise, np.full_like(wave, 1.0 / snr), {})
+
+
+def black_body(kelvin):
+    def flux(wave):
+        light = wave**-5 / np.expm1(1.4388e8 / (wave * kelvin))
+        return light / light.mean()
+
+    return flux
+
+
+def at(wave, place, value):
+    return np.where(np.abs(wave - place) < 1.0, value, 1.0)
+
+
+NOTHING = {
+    "constant": (lambda wave: 1.0, (None, 10.0, 30.0, 100.0, 300.0)),
+    "sloped": (lambda wave: 1.0 + (wave - 6400.0) / 4000.0, (None, 50.0)),
+    "power law": (lambda wave: (wave / 6000.0) ** -1.5, (None, 30.0)),
+    "4,000 K": (black_body(4000.0), (None, 30.0)),
+    "20,000 K": (black_body(20000.0), (None, 30.0)),
+    "cosmic ray": (lambda wave: at(wave, 6400.0, 50.0), (None, 50.0)),
+    "dead pixel": (lambda wave: at(wave, 6400.0, -50.0), (50.0,)),
+    "half zeros": (lambda wave: np.where(wave < 6400.0, 0.0, 1.0), (None,)),
+    "saturated": (lambda wave: np.minimum(2.0 * black_body(6000.0)(wave), 1.0), (None,)),
+}
+
+
+@pytest.mark.parametrize(("flux", "snr"), [(flux, snr) for flux, many in NOTHING.values() for snr in many])
+def test_what_shows_nothing_is_featureless(flux, snr):
+    found = Classify(z_max=0.5).run(made_of(flux, snr), BANK, ranker())
+    assert found.verdict == "featureless"
+    assert "classify.featureless" in {caveat.code for caveat in found.caveats}
+
+
+@pytest.mark.parametrize(("level", "snr"), [(0.0, 1.0), (0.1, 1.0), (0.3, 1.0), (1.0, 3.0)])
+def test_noise_is_too_noisy(level, snr):
+    found = Classify(z_max=0.5).run(made_of(lambda wave: level, snr), BANK, ranker())
+    assert found.verdict == "too noisy"
+
+
+def test_a_faint_supernova_is_neither():
+    assert classified("Ia", snr=4.0).verdict not in ("featureless", "too noisy")
+
+
+@pytest.mark.parametrize("verdict", ["too noisy", "featureless"])
+def test_no_file_names_the_type_of_what_shows_nothing(verdict, tmp_path):
     """Networks that never saw noise are sure of something in it."""
-    noise = classified("Ia", snr=0.05)
-    assert noise.verdict == "too noisy"
+    noise = classified("Ia", snr=0.05) if verdict == "too noisy" else classified_flat()
+    assert noise.verdict == verdict
     first, *caveats = told(Path("x.dat"), noise)
-    assert first == "x.dat: too noisy, nothing can be said"
-    assert any("classify.noisy" in line for line in caveats)
+    assert first == f"x.dat: {verdict}, no type can be told"
     assert not any("P(" in line for line in (first, *caveats))
-    assert figure(noise).axes[0].get_title(loc="left").endswith("nothing can be said")
+    plain = json.loads(json_text(noise))
+    assert plain["verdict"] == verdict
+    told_of = ("type", "subtype", "probability", "redshift", "redshift_error", "phase", "phase_error", "host_share")
+    assert [plain[name] for name in told_of] == [None] * 8
+    assert plain["types"] == dict.fromkeys(TYPES)
+    assert set(plain["subtypes"].values()) == {None}
+    assert plain["matches"] == plain["flux_fits"] == plain["redshifts"] == []
+    lines = snid_output(noise).splitlines()
+    assert lines[lines.index("#type ntemp fraction slope redshift redshift_error age age_error") + 1] == ""
+    assert lines[-1].startswith("#no. sn")
+    keys = snid_keywords(noise)
+    assert (keys["SNIDTYPE"], keys["CLSTYPE"], keys["CLSSUBT"], keys["CLSPROB"]) == ("NONE", verdict, "NONE", 0.0)
+    assert (keys["CLSZ"], keys["CLSZERR"]) == ("NaN", "NaN")
+    assert noise.summary == verdict
+    drawn = figure(noise)
+    assert len(drawn.axes) == 1
+    assert drawn.axes[0].get_title(loc="left").endswith(f"{verdict}, no type can be told")
+    assert len(drawn.axes[0].lines) == 1
+
+
+def classified_flat(**parameters):
+    return Classify(z_max=0.5, **parameters).run(made_of(lambda wave: 1.0, 30.0), BANK, ranker())
+
+
+def test_a_redshift_that_was_given_stays_where_no_type_is_told():
+    given = classified_flat(redshift=0.05)
+    plain = as_json(given)
+    assert (plain["redshift"], plain["redshift_error"], plain["type"]) == (0.05, 0.0, None)
+    assert snid_keywords(given)["CLSZ"] == 0.05
+
+
+def test_a_redshift_that_is_held_back_says_so():
+    """None is told below Andromeda's; where the match lies beyond its error a caveat tells where."""
+    clear = {caveat.code for caveat in classified("Ia", z=0.05).caveats}
+    bluer = classified("II", z=-0.006)
+    assert bluer.redshift == pytest.approx(-0.001)
+    assert bluer.modes[0].peak == pytest.approx(-0.006, abs=0.002)
+    said = {caveat.code: caveat.text for caveat in bluer.caveats}
+    assert "-0.00" in said["classify.approaching"]
+    assert "classify.approaching" not in clear
+    star = _of_approach(RedshiftMode(-0.001, 0.001, 0.9, -0.004), "notSN")
+    assert "its own velocity" in star[0].text
+    assert not _of_approach(RedshiftMode(-0.001, 0.004, 0.9, -0.004), "notSN")
+    assert not _of_approach(RedshiftMode(-0.008, 0.0, 1.0), "Ia")
 
 
 def test_zero_is_always_among_the_redshifts():
@@ -135,22 +230,12 @@ def test_priors_on_phase_and_age():
     assert min(ages) < 0
 
 
-def test_flat_lines_and_noise_are_answers():
+def test_what_cannot_be_asked_is_told():
     wave, flux, error = seen("Ia", 0.05, snr=200)
-    rng = np.random.default_rng(4)
-    flat = made("flat", wave, np.full_like(flux, 1e-15) + 2e-17 * rng.normal(size=len(wave)), error, {})
-    assert Classify().run(flat, BANK, ranker()).verdict == "featureless"
-    ruled = made("ruled", wave, np.full_like(flux, 1e-15), None, {})
-    assert Classify().run(ruled, BANK, ranker()).verdict == "featureless"
-    noise = made("noise", wave, 1e-15 * (1 + 8 * rng.normal(size=len(wave))), 8e-15 * np.ones_like(wave), {})
-    try:
-        assert Classify().run(noise, BANK, ranker()).verdict == "too noisy"
-    except BadFrameError as refused:
-        assert "positive" in str(refused)  # noqa: PT017
     with pytest.raises(BadFrameError, match="positive"):
         Classify().run(made("dark", wave, -np.abs(flux), error, {}), BANK, ranker())
     with pytest.raises(BadFrameError, match="blue"):
-        Classify(blue=6000, red=5000).run(flat, BANK, ranker())
+        Classify(blue=6000, red=5000).run(made("x", wave, flux, error, {}), BANK, ranker())
 
 
 def match(name, subtype, rlap, z, age=0.0):
@@ -248,9 +333,40 @@ def test_command(tmp_path, monkeypatch):
     assert json.loads(done.stdout.splitlines()[0])["name"] == "sn.txt"
     assert (tmp_path / "sn_class.png").exists()
     assert (tmp_path / "sn_snid.output").exists()
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "sn.txt").write_bytes(path.read_bytes())
+    both = CliRunner().invoke(app, ["classify", str(path), str(again), *words[3:5], "--snid", "--out", str(tmp_path)])
+    assert both.exit_code == 0
+    assert (tmp_path / "sn-2_snid.output").exists()
     answer = CliRunner().invoke(app, ["classify", str(path), "--bank", str(bank), "--z", "0.05"])
     assert answer.exit_code == 0
     assert "given" in answer.stdout
+
+
+def test_many_at_once(tmp_path):
+    """Folders with folders in them; what is broken is told and loses nothing else; no two write into one file."""
+    bank = tmp_path / "own.npb"
+    write_bank(bank, small_bank())
+    inner = tmp_path / "many" / "inner"
+    inner.mkdir(parents=True)
+    for folder, kind in ((inner, "Ia"), (inner.parent, "II")):
+        np.savetxt(folder / "sn.txt", np.array(seen(kind, 0.05)).T)
+    np.savetxt(inner / "flat.txt", np.array(seen("Ia", 0.05)[:2]).T * [1.0, 0.0] + [0.0, 1.0])
+    (inner / "broken.dat").write_text("4000 one\n" * 50)
+    for passed_over in ("old_class.png", ".hidden.txt", "old_snid.output"):
+        (inner / passed_over).write_text("x")
+    words = ["classify", str(inner.parent), "--bank", str(bank), "--short", "--snid", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 11
+    head, *rows = done.stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["featureless", "Ia", "II"]
+    assert rows[0].split()[1:6] == ["-"] * 5
+    assert all(row[head.index("spectrum") :].split()[0].endswith(".txt") for row in rows)
+    assert done.stderr.splitlines()[-1] == "3 spectra: 1 featureless, 1 Ia, 1 II; 1 could not be classified, see above"
+    assert "broken.dat" in done.stderr.splitlines()[0]
+    written = {path.name for path in tmp_path.glob("*.output")}
+    assert written == {"flat_snid.output", "sn_snid.output", "sn-2_snid.output"}
 
 
 def test_the_packaged_ranker_is_sound():

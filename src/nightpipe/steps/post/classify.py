@@ -13,8 +13,25 @@ from nightpipe.base.step import Step, parameter
 from nightpipe.maths.compare import compare
 from nightpipe.maths.matching import I64, column_of, lag_of, redshift_of, shift_of
 from nightpipe.maths.ranker import Ranker, joint, log_odds, sharpened
-from nightpipe.maths.redshifts import Centres, agreed, around, centres, error_of, error_types, plausible
-from nightpipe.model.classification import Classification, Observed, RedshiftMode, TemplateMatch
+from nightpipe.maths.redshifts import (
+    APPROACHING,
+    Centres,
+    agreed,
+    around,
+    centres,
+    error_of,
+    error_types,
+    plausible,
+)
+from nightpipe.maths.structure import structure
+from nightpipe.model.classification import (
+    FEATURELESS,
+    TOO_NOISY,
+    Classification,
+    Observed,
+    RedshiftMode,
+    TemplateMatch,
+)
 from nightpipe.model.templates import GROUPS, KINDS, TYPES
 from nightpipe.steps.post.evidence import Evidence, ReadyBank, candidates, prepared, ranked, weighed
 from nightpipe.steps.post.overlay import flux_fits, host_share, overlays
@@ -25,6 +42,10 @@ TYPE_OF = np.array([TYPES.index(GROUPS[kind]) for kind in KINDS])
 """Place of each kind's type in TYPES."""
 FLATTEST = 0.003
 """Structure of less than this share of the continuum is no spectrum of anything, however well some template fits it."""
+OUT_OF_NOISE = 4.0
+"""Structure that exceeds noise by fewer standard deviations is none."""
+HIDING = 0.03
+"""Noise of this share of the continuum, in features as broad as a supernova's, hides them: theirs are 0.04 to 0.5."""
 NEAR = 4
 """Redshifts within so many columns (8 bins, 0.011) are the same answer."""
 STEADY = frozenset(("Galaxy", "AGN", "Star"))
@@ -42,7 +63,7 @@ class Classify(Step):
     Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -121,7 +142,7 @@ class Classify(Step):
         matches = matched(evidence, bank, place)
         phase, phase_error = phase_of(matches, kind)
         verdict, caveats = self._verdict(evidence, type_, types[type_])
-        caveats = caveats or self._of_templates(matches, type_)
+        caveats = caveats or (*self._of_templates(matches, type_), *_of_approach(modes[0], type_))
         grid, density = _density(modes)
         share = host_share(evidence, bank, matches, kind)
         return Classification(
@@ -158,7 +179,10 @@ class Classify(Step):
         types = by_type(chance)
         answers = agreed(found, chance, error_types(types))
         told = [
-            RedshiftMode(float(np.expm1(one.place)), error_of(one, ranker.error), one.probability) for one in answers
+            RedshiftMode(
+                float(np.expm1(one.place)), error_of(one, ranker.error), one.probability, float(np.expm1(one.peak))
+            )
+            for one in answers
         ]
         return tuple(mode for mode in told if mode.probability > 0.005) or (told[0],)
 
@@ -167,11 +191,16 @@ class Classify(Step):
         snr, strongest = evidence.spectrum.snr, float(evidence.profile.max())
         if snr < self.least_snr:
             text = f"signal-to-noise ratio {snr:.1f} in bins of 406 km/s: too noisy to be classified"
-            return "too noisy", (Caveat("classify.noisy", text),)
-        structure = float(np.std(evidence.flat.value[evidence.flat.good]))
-        if strongest < self.least_evidence or structure < FLATTEST:
-            text = f"evidence {strongest:.1f}, structure of {100 * structure:.1f}% of the continuum: featureless"
-            return "featureless", (Caveat("classify.featureless", text),)
+            text += "; the flux is negative over most of its range" if snr < -1.0 else ""
+            return TOO_NOISY, (Caveat("classify.noisy", text),)
+        seen = structure(evidence.flat)
+        if seen.sigma < OUT_OF_NOISE and seen.noise > HIDING:
+            text = f"nothing stands out of the noise: {100 * seen.noise:.0f}% of the continuum in broad features"
+            return TOO_NOISY, (Caveat("classify.noisy", text),)
+        if seen.sigma < OUT_OF_NOISE or strongest < self.least_evidence or seen.share < FLATTEST:
+            sigma = max(seen.sigma, 0.0)
+            text = f"structure of {100 * seen.share:.1f}% of the continuum, {sigma:.1f} sigma out of its noise"
+            return FEATURELESS, (Caveat("classify.featureless", f"{text}, evidence {strongest:.1f}: featureless"),)
         if probability < self.sure:
             return "unclear", (Caveat("classify.unclear", f"the likeliest type, {type_}, has P = {probability:.2f}"),)
         return ("not a supernova" if type_ == "notSN" else type_), ()
@@ -182,12 +211,22 @@ class Classify(Step):
             return ()
         best = max(matches, key=lambda match: match.rlap)
         own = max((match.rlap for match in matches if GROUPS[match.kind] == type_), default=0.0)
-        said = f"the best template, {best.object} ({best.subtype}), has rlap {best.rlap:.1f}"
+        said = f"of all templates {best.object} ({best.subtype}) has the highest rlap, {best.rlap:.1f}"
         if best.rlap < self.least_rlap:
             return (Caveat("classify.unmatched", f"{said}: less than the {self.least_rlap:g} of a good match"),)
         if best.rlap > own + BETTER:
             return (Caveat("classify.contradicted", f"{said}; the best of the type found, {type_}, has {own:.1f}"),)
         return ()
+
+
+def _of_approach(mode: RedshiftMode, type_: str) -> tuple[Caveat, ...]:
+    """Return the caveat of a redshift below the least that is told, where the peak lay beyond what it may be off."""
+    if not mode.peak + mode.error < APPROACHING:
+        return ()
+    where = f"z = {mode.peak:.4f} ({299792.458 * mode.peak:.0f} km/s)"
+    why = "its own velocity, or wavelengths that are off" if type_ == "notSN" else "the velocity of what it ejected"
+    text = f"the best match lies at {where}, below the least that is told, {APPROACHING:g}: {why}"
+    return (Caveat("classify.approaching", text),)
 
 
 def _of_bank(bank: ReadyBank) -> tuple[Caveat, ...]:
