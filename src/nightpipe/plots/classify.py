@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nightpipe.maths.rebin import smoothed_to, widths
+from nightpipe.maths.rebin import smoothed_to
 from nightpipe.model.classification import Classification, Overlay, signed
 from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panels
 
@@ -85,15 +85,24 @@ def with_gaps(wave: FloatArray, flux: FloatArray) -> tuple[FloatArray, FloatArra
     if len(wave) < 3:
         return wave, flux
     step = np.diff(wave)
-    gap = 1 + np.flatnonzero(step > GAP * np.minimum(np.append(step[1:], step[-1]), np.insert(step[:-1], 0, step[0])))
-    return np.insert(wave, gap, wave[gap]), np.insert(flux, gap, np.nan)
+    usual = _usual_step(wave)
+    gap = 1 + np.flatnonzero(step > GAP * np.minimum(usual[1:], usual[:-1]))
+    ends = np.stack([wave[gap - 1] + usual[gap - 1], wave[gap] - usual[gap]], axis=1).ravel()
+    at = np.repeat(gap, 2)
+    return np.insert(wave, at, ends), np.insert(flux, at, np.nan)
+
+
+def _usual_step(wave: FloatArray) -> FloatArray:
+    """Return the distance (n,) of each point to the nearer of its neighbours."""
+    step = np.diff(wave)
+    return np.minimum(np.append(step, step[-1]), np.insert(step, 0, step[0]))
 
 
 def as_seen(overlay: Overlay, wave: FloatArray) -> FloatArray:
     """Return a template's flux as bins around `wave` [Angstrom] resolve it: finer noise is not the object's."""
-    if len(overlay.wave) < 3:
+    if len(overlay.wave) < 3 or len(wave) < 3:
         return overlay.flux
-    fwhm = 2.0 * np.interp(overlay.wave, wave, widths(wave))
+    fwhm = 2.0 * np.interp(overlay.wave, wave, _usual_step(wave))
     return smoothed_to(overlay.wave, overlay.flux, fwhm)
 
 

@@ -24,8 +24,9 @@ from nightpipe.maths.matching import column_of
 from nightpipe.maths.narrow import COUNT, narrow_lines
 from nightpipe.maths.profiles import PARTS
 from nightpipe.maths.redshifts import TERMS
-from nightpipe.model.classification import Classification, RedshiftMode, TemplateMatch
+from nightpipe.model.classification import Classification, Overlay, RedshiftMode, TemplateMatch
 from nightpipe.model.templates import TYPES, joined
+from nightpipe.plots.classify import as_seen, with_gaps
 from nightpipe.steps.post.classify import Classify, _of_approach, phase_of
 from nightpipe.steps.post.evidence import proposed, ready
 from nightpipe.steps.post.snid import snid_table
@@ -442,3 +443,15 @@ def test_keys_in_a_text_spectrum(found, tmp_path):
     assert lines[-2:] == ["# COLUMNS: wavelength flux", "4000.0 1.0"]
     write_keys(path, text_keywords(found))
     assert path.read_text().splitlines() == lines
+
+
+def test_no_line_is_drawn_across_a_gap(found):
+    wave = np.concatenate([np.arange(4000.0, 5000.0, 4.0), np.arange(6000.0, 7000.0, 4.0)])
+    x, y = with_gaps(wave, np.ones_like(wave))
+    assert np.array_equal(x[np.isnan(y)], [5000.0, 5996.0])
+    assert np.all(np.diff(x) > 0)
+    assert len(with_gaps(wave[:250], wave[:250])[0]) == 250
+    fine = np.linspace(4000.0, 7000.0, 900)
+    narrow = Overlay("one", fine, np.where(np.abs(fine - 5500.0) < 5.0, 1.0, 0.0))
+    assert as_seen(narrow, wave).max() > 0.5  # a template is not blurred to the breadth of the gap
+    assert figure(found).axes[0].get_title(loc="left").count("\n") == 1
