@@ -10,6 +10,7 @@ from builders.templates import seen
 from nightpipe.base.errors import UnreadableFileError
 from nightpipe.io.anyspectrum import read_any
 from nightpipe.maths.air import to_air
+from nightpipe.maths.logflux import to_log
 
 WAVE, FLUX, ERROR = seen("Ia", 0.05)
 
@@ -69,6 +70,15 @@ def test_gaps_are_told(tmp_path):
     found = read_any(saved(tmp_path / "a.txt", WAVE[kept], FLUX[kept]))
     assert codes(found) == {"spectrum.gap"}
     assert "from 4996 to 5304" in found.caveats[0].text
+    assert found.wave[~found.good].tolist() == [5000.0, 5300.0]  # so that the bins beside it do not widen
+    assert np.allclose(found.flux[found.good], FLUX[kept])
+    assert np.allclose(
+        np.sqrt(read_any(saved(tmp_path / "d.txt", WAVE[kept], FLUX[kept], ERROR[kept])).var).max(), ERROR.max()
+    )
+    masked = to_log(WAVE, FLUX, None, kept)
+    missing = to_log(found.wave, found.flux, None, found.good)
+    assert missing.good.tolist() == masked.good.tolist()
+    assert np.allclose(missing.flux, masked.flux)
     flux = np.where(kept, FLUX, 0.0)
     zeros = read_any(saved(tmp_path / "b.txt", WAVE, flux))
     assert codes(zeros) == {"spectrum.gap", "spectrum.empty"}

@@ -106,6 +106,11 @@ def test_a_class_is_put_into_the_header_of_its_object_alone(tmp_path, spectra):
         head = hdus["OBJ2"].header
         assert (head["SNIDTYPE"], head.count("SNIDTYPE"), head["SNIDRLAP"]) == ("Ia", 1, 8.25)
         assert hdus[0].header["REDUCER"] == "me"
+    export.write_cards(path, spectra[1].name, {"SNIDTYPE": "NONE"}, ("SNID",))
+    with fits.open(path, checksum=True) as hdus:
+        hdus.verify("exception")
+        assert hdus["OBJ2"].header["SNIDTYPE"] == "NONE"
+        assert "SNIDRLAP" not in hdus["OBJ2"].header
     for ours, back in zip(spectra, export.read_spectra(path), strict=True):
         assert np.array_equal(ours.flux, back.flux)
     assert json.loads(codec.load_record(path)) == {"steps": []}

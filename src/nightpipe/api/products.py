@@ -181,7 +181,7 @@ def _write_classes(product: Product) -> Path:
     """Put the answers into the headers of the spectra that were classified, FITS and text, under our keys and those of
     SNID; return the FITS file.
     """
-    from nightpipe.io.classifier import snid_keywords, text_keywords
+    from nightpipe.io.classifier import KEYWORDS, snid_keywords, text_keywords
     from nightpipe.io.export import write_cards
     from nightpipe.io.text import write_keys
 
@@ -189,12 +189,12 @@ def _write_classes(product: Product) -> Path:
     spectrum = table.with_name(table.name.removesuffix(".fits"))
     for found in product.models():
         if table.exists():
-            write_cards(table, found.object, snid_keywords(found))
+            write_cards(table, found.object, snid_keywords(found), KEYWORDS)
         for text in sorted(spectrum.parent.glob(f"{spectrum.name}.txt")) + sorted(
             spectrum.parent.glob(f"{spectrum.name}_obj*.txt")
         ):
             if f"# OBJECT: {found.object}\n" in text.read_text(encoding="ascii"):
-                write_keys(text, text_keywords(found))
+                write_keys(text, text_keywords(found), KEYWORDS)
     return table
 
 

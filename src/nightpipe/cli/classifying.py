@@ -73,7 +73,7 @@ def classify(
             continue
         done += 1
         verdicts[found.verdict] += 1
-        lines = [json_text(found)] if as_json else [in_short(path, found)] if short else told(path, found)
+        lines = [json_text(found, str(path))] if as_json else [in_short(path, found)] if short else told(path, found)
         typer.echo("\n".join(lines))
         _write(_free(out or path.parent, path.stem, names), found, plot=plot, snid=snid)
     if done + failed > 1:

@@ -14,7 +14,7 @@ from nightpipe.base.caveat import Caveat
 from nightpipe.base.errors import UnreadableFileError
 from nightpipe.io.export import read_spectra
 from nightpipe.maths.air import to_air
-from nightpipe.maths.outliers import runs, spikes
+from nightpipe.maths.outliers import gaps, runs, spikes
 from nightpipe.model.classification import Observed, observed
 from nightpipe.model.exposure import Header
 
@@ -26,6 +26,8 @@ LOGARITHMS = (3.3, 4.4)
 """Numbers from 3.3 to 4.4 are log10 of 2,000 to 25,000 Angstrom: micrometres would be beyond all templates."""
 BLUEST = 500.0
 """No spectrum that is classified begins bluer [Angstrom]."""
+MISSING = 2.5
+"""Where a step is so many times those beside it points are missing."""
 GAP = 0.02
 """Gaps of so much of the wavelength are told: 6,000 km/s."""
 NO_SIGNAL, TOO_STEADY = 0.3, 30.0
@@ -200,9 +202,20 @@ def made(name: str, wave: FloatArray, flux: FloatArray, error: FloatArray | None
     _of_gaps(wave[good], caveats)
     if _is_vacuum(header):
         wave = to_air(wave)
-    filled = np.where(good, flux, 0.0)
-    kept = np.zeros_like(filled) if var is None else var
-    return Observed(name, wave, filled, kept, good, var is not None, 0.0, header, tuple(caveats))
+    behind, ends = gaps(wave, MISSING)
+    at = np.repeat(behind, 2)  # bins that are not there leave a gap: else those beside it would widen to fill it
+    filled, kept = (np.insert(np.where(good, one, 0.0), at, 0.0) for one in (flux, flux if var is None else var))
+    return Observed(
+        name,
+        np.insert(wave, at, ends.ravel()),
+        filled,
+        np.zeros_like(kept) if var is None else kept,
+        np.insert(good, at, False),
+        var is not None,
+        0.0,
+        header,
+        tuple(caveats),
+    )
 
 
 def _leave_out(flux: FloatArray, good: NDArray[np.bool_], caveats: list[Caveat]) -> None:

@@ -93,9 +93,9 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def json_text(found: Classification) -> str:
-    """Return one classification as a line of JSON."""
-    return json.dumps(as_json(found), allow_nan=False)
+def json_text(found: Classification, file: str = "") -> str:
+    """Return one classification as a line of JSON, with the file that it is of, where that is known."""
+    return json.dumps(({"file": file} if file else {}) | as_json(found), allow_nan=False)
 
 
 SNID_OPTIONS = (
@@ -198,6 +198,10 @@ def _match_line(number: int, match: TemplateMatch) -> str:
         f"{number:4d}  {name:<13} {kind:<10} {match.lap:6.4f} {min(match.rlap, 999.9):6.2f} {match.z:8.4f} "
         f"{match.z_error:8.4f} {age:8.2f} {flag:2d}   {match.grade:>4}"
     )
+
+
+KEYWORDS = ("SNID", "CLS")
+"""How the keywords of a classification begin; a new one takes the place of all that an earlier one wrote."""
 
 
 def nothing_good(table: SnidTable) -> SnidTable:

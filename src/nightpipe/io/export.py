@@ -98,9 +98,9 @@ def write_image(
     _write(fits, path, [*hdus, *_recorded(fits, record)], durable=durable)
 
 
-def write_cards(path: str | Path, name: str, keys: Mapping[str, Any]) -> None:
+def write_cards(path: str | Path, name: str, keys: Mapping[str, Any], instead: tuple[str, ...] = ()) -> None:
     """Put cards into the extensions of the object `name` in a file of `write_spectra`, in place of those of the same
-    name; the spectra stay as they are.
+    name and of those that begin like one of `instead`; the spectra stay as they are.
 
     The file is written anew under a temporary name and renamed. Raises StoreError.
     """
@@ -109,6 +109,8 @@ def write_cards(path: str | Path, name: str, keys: Mapping[str, Any]) -> None:
     with fits.open(path, memmap=False) as hdus:
         for hdu in hdus:
             if hdu.header.get("OBJNAME") == name:
+                for card in [card for card in hdu.header if instead and card.startswith(instead)]:
+                    del hdu.header[card]
                 hdu.header.update(keys)
         _write(fits, path, list(hdus), durable=True)
 

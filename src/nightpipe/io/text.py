@@ -30,10 +30,12 @@ def write_ascii(path: str | Path, spectrum: Spectrum) -> None:
         stream.write(text.encode("ascii"))
 
 
-def write_keys(path: Path, keys: Header) -> None:
-    """Put keys into the header of a text spectrum, in place of those of the same name; the spectrum stays as it is."""
+def write_keys(path: Path, keys: Header, instead: tuple[str, ...] = ()) -> None:
+    """Put keys into the header of a text spectrum, in place of those of the same name and of those that begin like one
+    of `instead`; the spectrum stays as it is.
+    """
     lines = path.read_text(encoding="ascii").splitlines()
-    names = tuple(f"# {name}:" for name in keys)
+    names = (*(f"# {name}:" for name in keys), *(f"# {name}" for name in instead))
     kept = [line for line in lines if not line.startswith(names)]
     place = next((n for n, line in enumerate(kept) if line.startswith("# COLUMNS:") or not line.startswith("#")), 0)
     own = [str(plain(f"# {name}: {value}")) for name, value in keys.items()]

@@ -1,4 +1,4 @@
-"""Points of a one-dimensional spectrum that no light has made."""
+"""Points of a one-dimensional spectrum that no light has made, and points that are missing."""
 
 from __future__ import annotations
 
@@ -52,3 +52,23 @@ def runs(which: Bools, least: int) -> Bools:
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         found[first:last] = last - first >= least
     return found
+
+
+def usual_step(wave: FloatArray) -> FloatArray:
+    """Return the distance (n,) of each point to the nearer of its neighbours; n is 2 or more."""
+    step = np.diff(wave)
+    return np.minimum(np.append(step, step[-1]), np.insert(step, 0, step[0]))
+
+
+def gaps(wave: FloatArray, times: float) -> tuple[NDArray[np.intp], FloatArray]:
+    """Return where points are missing: the index (k,) behind each gap, and two wavelengths (k, 2) within, a usual step
+    from either end.
+
+    A gap is a step so many times the usual one at both its ends.
+    """
+    if len(wave) < 3:
+        return np.zeros(0, dtype=np.intp), np.zeros((0, 2))
+    usual = usual_step(wave)
+    behind = 1 + np.flatnonzero(np.diff(wave) > times * np.maximum(usual[1:], usual[:-1]))
+    ends = np.stack([wave[behind - 1] + usual[behind - 1], wave[behind] - usual[behind]], axis=1)
+    return behind, ends

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from nightpipe.maths.outliers import gaps, usual_step
 from nightpipe.maths.rebin import smoothed_to
 from nightpipe.model.classification import Classification, Overlay, signed
 from nightpipe.plots.style import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, panels
@@ -32,7 +33,7 @@ LINES = {
 
 
 GAP = 5.0
-"""A step so much longer than the one beside it is a gap."""
+"""A step so much longer than those beside it is a gap."""
 
 
 def classification(found: Classification) -> Figure:
@@ -82,27 +83,16 @@ def _spectrum(axis: Axes, found: Classification) -> None:
 
 def with_gaps(wave: FloatArray, flux: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return a spectrum with NaN where points are missing, so that no line is drawn across."""
-    if len(wave) < 3:
-        return wave, flux
-    step = np.diff(wave)
-    usual = _usual_step(wave)
-    gap = 1 + np.flatnonzero(step > GAP * np.minimum(usual[1:], usual[:-1]))
-    ends = np.stack([wave[gap - 1] + usual[gap - 1], wave[gap] - usual[gap]], axis=1).ravel()
-    at = np.repeat(gap, 2)
-    return np.insert(wave, at, ends), np.insert(flux, at, np.nan)
-
-
-def _usual_step(wave: FloatArray) -> FloatArray:
-    """Return the distance (n,) of each point to the nearer of its neighbours."""
-    step = np.diff(wave)
-    return np.minimum(np.append(step, step[-1]), np.insert(step, 0, step[0]))
+    behind, ends = gaps(wave, GAP)
+    at = np.repeat(behind, 2)
+    return np.insert(wave, at, ends.ravel()), np.insert(flux, at, np.nan)
 
 
 def as_seen(overlay: Overlay, wave: FloatArray) -> FloatArray:
     """Return a template's flux as bins around `wave` [Angstrom] resolve it: finer noise is not the object's."""
     if len(overlay.wave) < 3 or len(wave) < 3:
         return overlay.flux
-    fwhm = 2.0 * np.interp(overlay.wave, wave, _usual_step(wave))
+    fwhm = 2.0 * np.interp(overlay.wave, wave, usual_step(wave))
     return smoothed_to(overlay.wave, overlay.flux, fwhm)
 
 

@@ -17,7 +17,7 @@ from nightpipe.cli.main import app
 from nightpipe.io import codec
 from nightpipe.io.anyspectrum import made
 from nightpipe.io.banks import write_bank
-from nightpipe.io.classifier import as_json, json_text, ranker, snid_keywords, snid_output, text_keywords
+from nightpipe.io.classifier import KEYWORDS, as_json, json_text, ranker, snid_keywords, snid_output, text_keywords
 from nightpipe.io.text import write_keys
 from nightpipe.maths.logflux import BINS, Flat
 from nightpipe.maths.matching import column_of
@@ -331,7 +331,8 @@ def test_command(tmp_path, monkeypatch):
     words = ["classify", str(path), str(tmp_path / "short.txt"), "--bank", str(bank), "--json", "--plot", "--snid"]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
     assert done.exit_code == 11
-    assert json.loads(done.stdout.splitlines()[0])["name"] == "sn.txt"
+    plain = json.loads(done.stdout.splitlines()[0])
+    assert (plain["name"], plain["file"]) == ("sn.txt", str(path))
     assert (tmp_path / "sn_class.png").exists()
     assert (tmp_path / "sn_snid.output").exists()
     again = tmp_path / "again"
@@ -441,8 +442,12 @@ def test_keys_in_a_text_spectrum(found, tmp_path):
     assert "# SNIDMATCHTYPE: Ia" in lines
     assert not any("II" in line for line in lines if line.startswith("# SNIDTYPE"))
     assert lines[-2:] == ["# COLUMNS: wavelength flux", "4000.0 1.0"]
-    write_keys(path, text_keywords(found))
+    write_keys(path, text_keywords(found), KEYWORDS)
     assert path.read_text().splitlines() == lines
+    write_keys(path, text_keywords(classified_flat()), KEYWORDS)
+    again = path.read_text()
+    assert "# SNIDTYPE: NONE" in again
+    assert "SNIDRLAP" not in again
 
 
 def test_no_line_is_drawn_across_a_gap(found):
