@@ -7,6 +7,7 @@ only then comes the line-spread function. A band with saturated lines has no suc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -246,12 +247,15 @@ class Column:
 
 def fine_transmission(depth: OpticalDepth, column: Column) -> FloatArray:
     """Return the transmission (n,) on the bins of `depth`."""
-    return _mean(depth, column.oxygen * depth.oxygen) * _mean(depth, column.water * depth.water)
+    return mean_transmission(depth.weight, depth.oxygen, column.oxygen) * mean_transmission(
+        depth.weight, depth.water, column.water
+    )
 
 
-def _mean(depth: OpticalDepth, optical: NDArray[np.floating]) -> FloatArray:
-    """Return the mean transmission (n,) of bins with optical depths (k, n), or (1, n)."""
-    return np.asarray(np.exp(-optical[0]) if len(optical) == 1 else depth.weight @ np.exp(-optical))
+def mean_transmission(weight: FloatArray, depth: NDArray[np.floating], column: float) -> FloatArray:
+    """Return the mean transmission (n,) of a `column` of one gas, its bins' optical depths (k, n), or (1, n)."""
+    optical = column * depth
+    return np.asarray(np.exp(-optical[0]) if len(optical) == 1 else weight @ np.exp(-optical))
 
 
 def thinned(depth: OpticalDepth, low: float, high: float) -> OpticalDepth:
@@ -275,20 +279,36 @@ def blurred(values: FloatArray, grid: FloatArray, wave: FloatArray, fwhm: FloatA
     values are blurred to a few widths and mixed in between, which is exact to the second order. Bins of the grid should
     be finer than a twentieth of the lines; what lies beyond the grid repeats its last value.
     """
+    nodes = width_nodes(float(fwhm.min()), float(fwhm.max()))
+    return mixed(blurred_to(values, float(grid[1] - grid[0]), nodes), grid, wave, nodes, fwhm)
+
+
+@lru_cache(maxsize=64)
+def width_nodes(low: float, high: float) -> FloatArray:
+    """Return the widths [Angstrom] from which those between `low` and `high` are mixed."""
+    count = 1 + int(np.ceil(np.log(high / low) / np.log(WIDER)))
+    if count == 1:
+        return np.array([np.sqrt(low * high)])
+    return np.geomspace(low, high, count)
+
+
+def blurred_to(values: FloatArray, step: float, nodes: FloatArray) -> list[FloatArray]:
+    """Return `values` on a grid of `step` [Angstrom], blurred to each of the widths `nodes` [Angstrom]."""
     from scipy.ndimage import gaussian_filter1d
 
-    step = float(grid[1] - grid[0])
-    low, high = float(fwhm.min()), float(fwhm.max())
-    count = 1 + int(np.ceil(np.log(high / low) / np.log(WIDER)))
-    nodes = np.geomspace(low, high, count) if count > 1 else np.array([np.sqrt(low * high)])
-    versions = [
-        np.interp(wave, grid, gaussian_filter1d(values, width / SIGMA / step, mode="nearest", truncate=REACH))
-        for width in nodes
+    return [
+        np.asarray(gaussian_filter1d(values, width / SIGMA / step, mode="nearest", truncate=REACH)) for width in nodes
     ]
-    if count == 1:
-        return np.asarray(versions[0])
-    place = np.interp(fwhm, nodes, np.arange(count, dtype=np.float64))
-    below = np.minimum(place.astype(int), count - 2)
-    share = place - below
-    stack, column = np.array(versions), np.arange(len(wave))
+
+
+def mixed(
+    versions: list[FloatArray], grid: FloatArray, wave: FloatArray, nodes: FloatArray, fwhm: FloatArray
+) -> FloatArray:
+    """Return the values at `wave` (n,) for the widths `fwhm` (n,), from `versions` on `grid` for the widths `nodes`."""
+    stack = np.array([np.interp(wave, grid, version) for version in versions])
+    if len(nodes) == 1:
+        return stack[0]
+    place = np.interp(fwhm, nodes, np.arange(len(nodes), dtype=np.float64))
+    below = np.minimum(place.astype(int), len(nodes) - 2)
+    share, column = place - below, np.arange(len(wave))
     return np.asarray((1.0 - share) * stack[below, column] + share * stack[below + 1, column])

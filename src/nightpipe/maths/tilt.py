@@ -69,11 +69,12 @@ def fit_displacement(
     a free constant, so that what blends do to it, alike on all rows, bends nothing. The orders are the smallest whose
     error on lines left out in turn (a fifth at a time) is within two per cent of the least.
     """
-    frame = _Frame(domain_x, domain_y, y_ref)
+    points = _Points(x, y, place, error, _Frame(domain_x, domain_y, y_ref), most)
     kept = ok.copy()
     for _ in range(6):
-        order_x, order_y, cross = _choose(x, y, place, error, kept, frame, most)
-        coef, residual = _solve(x, y, place, error, kept, order_x, order_y, frame)
+        order_x, order_y, cross = _choose(points, kept, most)
+        coef = _solved(points.centred(kept), order_x, order_y)
+        residual = points.residual(kept, coef)
         sigma = np.hypot(error, 1.4826 * float(np.median(np.abs(residual[kept]))))
         now = ok & (np.abs(residual) < clip * sigma)
         if np.array_equal(now, kept):
@@ -82,41 +83,95 @@ def fit_displacement(
     return Displacement(coef, domain_x, domain_y, y_ref, kept, cross)
 
 
-def _choose(
-    x: FloatArray, y: FloatArray, place: FloatArray, error: FloatArray, ok: Bools, frame: _Frame, most: tuple[int, int]
-) -> tuple[int, int, float]:
+@dataclass(frozen=True)
+class _Centred:
+    """What a fit to some of the points needs, each line's mean taken away: design (blocks, lines, i, j), data, weight."""
+
+    design: FloatArray
+    data: FloatArray
+    weight: FloatArray
+
+
+class _Points:
+    """Places of lines `x` (lines,) in blocks `y` (blocks,), and the basis there up to the highest orders.
+
+    A fit of lower orders takes the first of its columns: cross-validation asks for dozens of fits to the same points.
+    """
+
+    def __init__(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        place: FloatArray,
+        error: FloatArray,
+        frame: _Frame,
+        most: tuple[int, int],
+    ) -> None:
+        self.x, self.y, self.place, self.error = x, y, place, error
+        grid_x, grid_y = np.broadcast_arrays(x[None, :], y[:, None])
+        flat = _basis(grid_x.ravel(), grid_y.ravel(), *most, frame)
+        self.basis = flat.reshape(len(y), len(x), most[0] + 1, most[1])
+
+    def weight(self, ok: Bools) -> FloatArray:
+        """Return the weights of the points that are `ok`, zero for the others."""
+        return np.where(ok, 1.0 / np.hypot(np.where(ok, self.error, 1.0), 0.01) ** 2, 0.0)
+
+    def centred(self, ok: Bools) -> _Centred:
+        """Return design and data for a fit to the points that are `ok`."""
+        weight = self.weight(ok)
+        data = _centred(np.where(ok, self.place - self.x, 0.0), weight)
+        return _Centred(_centred(self.basis, weight), data, weight)
+
+    def residual(self, ok: Bools, coef: FloatArray) -> FloatArray:
+        """Return what the displacement `coef` leaves of each place (blocks, lines), less each line's mean over `ok`."""
+        model = (_lower(self.basis, *coef.shape) @ coef.ravel()).reshape(self.place.shape)
+        left = np.where(np.isfinite(self.place), self.place - self.x - model, 0.0)
+        return _centred(left, self.weight(ok))
+
+
+def _lower(basis: FloatArray, count_x: int, count_y: int) -> FloatArray:
+    """Return the columns (blocks times lines, terms) of `count_x` times `count_y` terms."""
+    return np.asfortranarray(basis[:, :, :count_x, :count_y].reshape(-1, count_x * count_y))
+
+
+def _choose(points: _Points, ok: Bools, most: tuple[int, int]) -> tuple[int, int, float]:
     """Return the orders and their cross-validated error."""
     lines = int(ok.any(axis=0).sum())
+    folds = _folds(points, ok)
     trials: list[tuple[int, int, int, float]] = []
     for order_x in range(min(most[0], max((lines - 1) // 3, 0)) + 1):
-        for order_y in range(1, min(most[1], max(len(y) - 2, 1)) + 1):
-            value = _left_out(x, y, place, error, ok, order_x, order_y, frame)
+        for order_y in range(1, min(most[1], max(len(points.y) - 2, 1)) + 1):
+            value = _left_out(points, folds, order_x, order_y)
             trials.append(((order_x + 1) * order_y, order_x, order_y, value))
     least = min(trial[3] for trial in trials)
     _, order_x, order_y, value = min(trial for trial in trials if trial[3] <= 1.02 * least)
     return order_x, order_y, value
 
 
-def _left_out(
-    x: FloatArray,
-    y: FloatArray,
-    place: FloatArray,
-    error: FloatArray,
-    ok: Bools,
-    order_x: int,
-    order_y: int,
-    frame: _Frame,
-) -> float:
+@dataclass(frozen=True)
+class _Fold:
+    """A fifth of the lines, left out: their points `test`, how many others there are, and what a fit to those needs."""
+
+    test: Bools
+    others: int
+    train: _Centred
+
+
+def _folds(points: _Points, ok: Bools) -> list[_Fold]:
+    """Return the five folds; those without points are left away."""
+    fold = np.argsort(np.argsort(points.x)) % 5
+    pairs = [(ok & (fold == k)[None, :], ok & (fold != k)[None, :]) for k in range(5)]
+    return [_Fold(test, int(train.sum()), points.centred(train)) for test, train in pairs if test.any()]
+
+
+def _left_out(points: _Points, folds: list[_Fold], order_x: int, order_y: int) -> float:
     """Return the robust scatter of lines predicted by the others, in five folds."""
-    fold = np.argsort(np.argsort(x)) % 5
     left: list[FloatArray] = []
-    for k in range(5):
-        train, test = ok & (fold != k)[None, :], ok & (fold == k)[None, :]
-        if not test.any() or train.sum() < (order_x + 1) * order_y + 5:
+    for fold in folds:
+        if fold.others < (order_x + 1) * order_y + 5:
             continue
-        coef, _ = _solve(x, y, place, error, train, order_x, order_y, frame)
-        residual = _residual(x, y, place, error, test, coef, frame)
-        left.append(residual[test] / np.hypot(error[test], 0.01))
+        residual = points.residual(fold.test, _solved(fold.train, order_x, order_y))
+        left.append(residual[fold.test] / np.hypot(points.error[fold.test], 0.01))
     every = np.concatenate(left) if left else np.array([np.inf])
     return float(np.sqrt(np.mean(np.minimum(every**2, 25.0))))
 
@@ -129,36 +184,15 @@ def _centred(values: FloatArray, weight: FloatArray) -> FloatArray:
     return np.asarray(values - mean[None])
 
 
-def _solve(
-    x: FloatArray,
-    y: FloatArray,
-    place: FloatArray,
-    error: FloatArray,
-    ok: Bools,
-    order_x: int,
-    order_y: int,
-    frame: _Frame,
-) -> tuple[FloatArray, FloatArray]:
-    weight = np.where(ok, 1.0 / np.hypot(np.where(ok, error, 1.0), 0.01) ** 2, 0.0)
-    grid_x, grid_y = np.broadcast_arrays(x[None, :], y[:, None])
-    basis = _basis(grid_x.ravel(), grid_y.ravel(), order_x, order_y, frame).reshape(len(y), len(x), -1)
-    design = _centred(basis, weight).reshape(len(y) * len(x), -1)
-    data = _centred(np.where(ok, place - x, 0.0), weight).ravel()
-    weighted = design * weight.ravel()[:, None]
+def _solved(points: _Centred, order_x: int, order_y: int) -> FloatArray:
+    """Return the coefficients (order_x + 1, order_y) of the least squares, a trace of a pull to zero among them."""
+    weight = points.weight.ravel()
+    design = _lower(points.design, order_x + 1, order_y)
+    weighted = design * weight[:, None]
     normal = design.T @ weighted
     normal += 1e-10 * float(np.trace(normal)) / len(normal) * np.eye(len(normal))
-    coef = np.asarray(np.linalg.solve(normal, weighted.T @ data).reshape(order_x + 1, order_y), dtype=np.float64)
-    return coef, _residual(x, y, place, error, ok, coef, frame)
-
-
-def _residual(
-    x: FloatArray, y: FloatArray, place: FloatArray, error: FloatArray, ok: Bools, coef: FloatArray, frame: _Frame
-) -> FloatArray:
-    weight = np.where(ok, 1.0 / np.hypot(np.where(ok, error, 1.0), 0.01) ** 2, 0.0)
-    grid_x, grid_y = np.broadcast_arrays(x[None, :], y[:, None])
-    basis = _basis(grid_x.ravel(), grid_y.ravel(), coef.shape[0] - 1, coef.shape[1], frame)
-    model = (basis @ coef.ravel()).reshape(len(y), len(x))
-    return _centred(np.where(np.isfinite(place), place - x - model, 0.0), weight)
+    solution = np.linalg.solve(normal, weighted.T @ points.data.ravel())
+    return np.asarray(solution.reshape(order_x + 1, order_y), dtype=np.float64)
 
 
 def bent(row: FloatArray, shift: Displacement, shape: tuple[int, int]) -> Poly2:

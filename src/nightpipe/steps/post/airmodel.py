@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightpipe.maths.rebin import widths
-from nightpipe.maths.telluric import Column, OpticalDepth, blurred, fine_transmission, thinned
+from nightpipe.maths.telluric import Column, OpticalDepth, blurred_to, mean_transmission, mixed, thinned, width_nodes
 from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]
@@ -33,6 +35,8 @@ CLEAR = 0.98
 FEWEST = 6
 FINENESS = 24.0
 """Bins of the model per line-spread function: finer ones cost time and change nothing."""
+KEPT = 6
+"""How many of the last trials are remembered: the place where a fit stands, and each number moved from there."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +124,44 @@ def _coarse(depth: OpticalDepth, wave: FloatArray, fwhm: FloatArray) -> OpticalD
     return thinned(depth, wave[0] - reach, wave[-1] + reach)
 
 
-def at_resolution(depth: OpticalDepth, air: Air, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
-    """Return the transmission at pixels `wave` (n,), for lines as broad and as shifted as `air` says."""
-    return _seen(averaged(depth, air.column, fwhm), _binned(depth.wave, _size(depth, fwhm)), air, wave, fwhm)
+class Band:
+    """Transmission of the air at pixels `wave` (n,) of a spectrum whose lines are `fwhm` (n,) wide [Angstrom].
+
+    A fit tries one number after the other. What the others settle is kept for the next few calls: the exponentials of
+    each gas while its column stays, and what is blurred while columns and widths stay.
+    """
+
+    def __init__(self, depth: OpticalDepth, wave: FloatArray, fwhm: FloatArray) -> None:
+        self.wave, self.fwhm = wave, fwhm
+        self.deepest = (wave > DEEPEST[0]) & (wave < DEEPEST[1])
+        size = _size(depth, fwhm)
+        self.grid = _binned(depth.wave, size)
+        gases = [
+            lru_cache(KEPT)(partial(mean_transmission, depth.weight, table)) for table in (depth.oxygen, depth.water)
+        ]
+        fine = lru_cache(KEPT)(partial(_averaged, gases, size))
+        self.versions = lru_cache(KEPT)(partial(_versions, fine, float(self.grid[1] - self.grid[0])))
+
+    def __call__(self, air: Air) -> FloatArray:
+        """Return the transmission (n,), for lines as broad and as shifted as `air` says."""
+        width = self.fwhm * air.lsf * np.where(self.deepest, air.broad, 1.0)
+        nodes, versions = self.versions(air.column, float(width.min()), float(width.max()))
+        wave = self.wave - air.shift - air.slope * (self.wave - PIVOT) / 1000.0
+        return mixed(versions, self.grid, wave, nodes, width)
 
 
-def averaged(depth: OpticalDepth, column: Column, fwhm: FloatArray) -> FloatArray:
+def _averaged(gases: list[Callable[[float], FloatArray]], size: int, column: Column) -> FloatArray:
     """Return the transmission on bins as broad as the resolution allows."""
-    return _binned(fine_transmission(depth, column), _size(depth, fwhm))
+    oxygen, water = gases
+    return _binned(oxygen(column.oxygen) * water(column.water), size)
 
 
-def _seen(fine: FloatArray, grid: FloatArray, air: Air, wave: FloatArray, fwhm: FloatArray) -> FloatArray:
-    width = fwhm * air.lsf * np.where((wave > DEEPEST[0]) & (wave < DEEPEST[1]), air.broad, 1.0)
-    return blurred(fine, grid, wave - air.shift - air.slope * (wave - PIVOT) / 1000.0, width)
+def _versions(
+    fine: Callable[[Column], FloatArray], step: float, column: Column, low: float, high: float
+) -> tuple[FloatArray, list[FloatArray]]:
+    """Return the widths from which those between `low` and `high` are mixed, and the transmission blurred to each."""
+    nodes = width_nodes(low, high)
+    return nodes, blurred_to(fine(column), step, nodes)
 
 
 def _size(depth: OpticalDepth, fwhm: FloatArray) -> int:
@@ -149,15 +178,11 @@ class Model:
 
     def __init__(self, parts: tuple[Window, ...]) -> None:
         self.parts = parts
-        self._grids = [_binned(w.depth.wave, _size(w.depth, w.fwhm)) for w in parts]
-        self._last: tuple[Column, list[FloatArray]] | None = None
+        self._bands = [Band(w.depth, w.wave, w.fwhm) for w in parts]
 
     def transmission(self, air: Air) -> list[FloatArray]:
-        """Return the transmission in each window; that before blurring is kept while the columns stay."""
-        if self._last is None or self._last[0] != air.column:
-            self._last = (air.column, [averaged(w.depth, air.column, w.fwhm) for w in self.parts])
-        pieces = zip(self.parts, self._grids, self._last[1], strict=True)
-        return [_seen(fine, grid, air, w.wave, w.fwhm) for w, grid, fine in pieces]
+        """Return the transmission in each window."""
+        return [band(air) for band in self._bands]
 
     def residuals(self, air: Air) -> FloatArray:
         """Return (data - model) / error of all windows, one after the other."""

@@ -16,7 +16,7 @@ from nightpipe.model.atmosphere import AirState
 from nightpipe.model.flags import Flag
 from nightpipe.model.spectrum import Spectrum
 from nightpipe.steps.post.air import effective_airmass
-from nightpipe.steps.post.airmodel import PIVOT, Air, Model, at_resolution, windows
+from nightpipe.steps.post.airmodel import PIVOT, Air, Band, Model, windows
 
 FloatArray = NDArray[np.float64]
 
@@ -183,8 +183,10 @@ class CorrectTelluric(Step):
         if not inside.any():
             return ones, zeros, inside
 
+        band = Band(depth, wave[inside], fwhm[inside])
+
         def at(vector: FloatArray) -> FloatArray:
-            found = at_resolution(depth, _air(vector, state.airmass, pixel), wave[inside], fwhm[inside])
+            found = band(_air(vector, state.airmass, pixel))
             return np.asarray(np.where(found > 0, found, 1.0))
 
         best = at(values)
