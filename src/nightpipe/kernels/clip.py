@@ -14,6 +14,7 @@ from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.networks import sort_columns
 
 _TILE_BYTES = 32768  # a sorted tile stays in the first-level cache
+_LANES = 16  # floats in a line of the cache: rows of a tile begin on one, else a third of the loads touches two
 
 
 @kernel
@@ -32,7 +33,7 @@ def clip_tiles(
 ) -> None:
     """Clip and combine a strip (n, npix) tile by tile into the four outputs (npix,)."""
     n, size = values.shape
-    width = min(max(_TILE_BYTES // (4 * n), 32), 512)
+    width = min(max(_TILE_BYTES // (4 * n), 32), 512) // _LANES * _LANES
     tile, rows, counts = _desk(n, 0)
     for start in range(0, size, width):
         stop = min(start + width, size)
