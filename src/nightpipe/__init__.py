@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -12,5 +11,7 @@ __all__ = ["__version__", "reduce"]
 def __getattr__(name: str) -> Any:
     """Import `reduce` when it is first used, so that importing the package costs nothing."""
     if name == "reduce":
-        return import_module("nightpipe.api.reduce").reduce
+        from nightpipe.base.imports import imported
+
+        return imported("nightpipe.api.reduce", "nightpipe.recipes.book").reduce
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

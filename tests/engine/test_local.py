@@ -124,7 +124,7 @@ def test_a_killed_run_leaves_no_lock_and_resumes(raw, out, tmp_path):
     marker = tmp_path / "marker"
     command = [sys.executable, str(script(tmp_path, stuck=True)), str(raw), str(out), str(marker)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE)
-    _until(lambda: marker.exists() and _stored(out) >= 7)
+    _until(lambda: marker.exists() and _stored(out) >= 8)  # all but what hangs on s11
     with pytest.raises(LockedError, match=f"process {run.pid} on "), locked(out / ".nightpipe"):
         pass
     run.send_signal(signal.SIGKILL)

@@ -25,6 +25,8 @@ PLACE = re.compile(
     r"|WAT\d_\d+|WCSDIM|(?:DATA|BIAS|TRIM|CCD|DET|AMP|ORIG)SEC\d*|RADECSYS"
 )
 """Cards that describe where its pixels lay."""
+UNPRINTED = re.compile(r"[^ -~]")
+"""What no card may hold."""
 OWN = {
     "snr_median": ("SNR", "median signal to noise ratio per bin"),
     "slit_arcsec": ("SLITPOS", "[arcsec] place along the slit from its centre"),
@@ -63,7 +65,7 @@ def original(header: Mapping[str, Scalar]) -> list[tuple[str, Scalar]]:
 def plain(value: Scalar) -> Scalar | None:
     """Return a value that a FITS card can hold, or None."""
     if isinstance(value, str):
-        return "".join(letter if " " <= letter <= "~" else "?" for letter in value)
+        return UNPRINTED.sub("?", value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

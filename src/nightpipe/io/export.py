@@ -154,7 +154,8 @@ def _table(fits: Any, spectrum: Spectrum, header: Mapping[str, Any], name: str) 
         columns.append(fits.Column("FLUXRAW", "D", unit=unit, array=spectrum.flux * spectrum.transmission))
     if spectrum.correlation is not None:
         columns.append(fits.Column("CORR", f"{len(spectrum.correlation)}D", array=spectrum.correlation.T))
-    table = fits.BinTableHDU.from_columns(columns, name=name)
+    table = fits.BinTableHDU(name=name)
+    table.data = fits.FITS_rec.from_columns(fits.ColDefs(columns))  # `from_columns` would import all of astropy.table
     cards.fill(table.header, cards.original(header))
     cards.fill(table.header, list(cards.exposure_cards(spectrum.exposure).items()))
     _put(table.header, [*cards.spectrum_cards(spectrum), *cards.flag_cards(), *cards.caveat_cards(spectrum.caveats)])

@@ -80,7 +80,7 @@ def sky_lines(data: NDArray[Any], good: Bools, rows: int) -> NDArray[Any]:
 
 def _fill(values: NDArray[Any], known: Bools) -> None:
     """Give unknown blocks the value of the nearest known block along the slit, in place."""
-    for k in range(len(values)):
+    for k in np.flatnonzero(~known.all(axis=1)):
         for other in sorted(range(len(values)), key=lambda j: abs(j - k)):
             lacking = ~known[k] & known[other]
             values[k, lacking] = values[other, lacking]
