@@ -85,7 +85,7 @@ def fit_displacement(
 
 @dataclass(frozen=True)
 class _Centred:
-    """What a fit to some of the points needs, each line's mean taken away: design (blocks, lines, i, j), data, weight."""
+    """What a fit to some points needs, each line's mean taken away: design (blocks, lines, i, j), data, weight."""
 
     design: FloatArray
     data: FloatArray
