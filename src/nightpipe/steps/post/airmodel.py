@@ -16,6 +16,8 @@ from nightpipe.model.spectrum import Spectrum
 
 FloatArray = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Gas = Callable[[float], FloatArray]
+"""Transmission of a column of one gas on the bins of a table."""
 
 PIVOT = 7600.0
 """Wavelength [Angstrom] at which a shift is told."""
@@ -136,10 +138,10 @@ class Band:
         self.deepest = (wave > DEEPEST[0]) & (wave < DEEPEST[1])
         size = _size(depth, fwhm)
         self.grid = _binned(depth.wave, size)
-        gases = [
+        oxygen, water = (
             lru_cache(KEPT)(partial(mean_transmission, depth.weight, table)) for table in (depth.oxygen, depth.water)
-        ]
-        fine = lru_cache(KEPT)(partial(_averaged, gases, size))
+        )
+        fine = lru_cache(KEPT)(partial(_averaged, oxygen, water, size))
         self.versions = lru_cache(KEPT)(partial(_versions, fine, float(self.grid[1] - self.grid[0])))
 
     def __call__(self, air: Air) -> FloatArray:
@@ -150,9 +152,8 @@ class Band:
         return mixed(versions, self.grid, wave, nodes, width)
 
 
-def _averaged(gases: list[Callable[[float], FloatArray]], size: int, column: Column) -> FloatArray:
+def _averaged(oxygen: Gas, water: Gas, size: int, column: Column) -> FloatArray:
     """Return the transmission on bins as broad as the resolution allows."""
-    oxygen, water = gases
     return _binned(oxygen(column.oxygen) * water(column.water), size)
 
 
@@ -176,9 +177,9 @@ def _binned(values: FloatArray, size: int) -> FloatArray:
 class Model:
     """Residuals of all windows, the continua solved for at each call (variable projection, Golub & Pereyra 1973)."""
 
-    def __init__(self, parts: tuple[Window, ...]) -> None:
+    def __init__(self, parts: tuple[Window, ...], bands: tuple[Band, ...] = ()) -> None:
         self.parts = parts
-        self._bands = [Band(w.depth, w.wave, w.fwhm) for w in parts]
+        self._bands = bands or tuple(Band(w.depth, w.wave, w.fwhm) for w in parts)
 
     def transmission(self, air: Air) -> list[FloatArray]:
         """Return the transmission in each window."""
@@ -191,16 +192,16 @@ class Model:
     def unsure(self, air: Air, share: float) -> Model:
         """Return the model with errors that hold what the table of lines may be wrong by: `share` of the absorption."""
         absorbed = [np.abs(w.flux / np.maximum(t, 0.05)) * (1.0 - t) for w, t in self._pairs(air)]
-        return Model(
-            tuple(replace(w, err=np.hypot(w.err, share * a)) for w, a in zip(self.parts, absorbed, strict=True))
-        )
+        parts = (replace(w, err=np.hypot(w.err, share * a)) for w, a in zip(self.parts, absorbed, strict=True))
+        return Model(tuple(parts), self._bands)
 
     def humble(self, air: Air) -> Model:
         """Return the model with the errors of each window as large as what is left of the continuum beside its band.
 
         What is left there is nothing of the air's: fringes, or a supernova's own lines, which go on within the band.
         """
-        return Model(tuple(replace(w, err=w.err * max(1.0, _beside(w, t))) for w, t in self._pairs(air)))
+        parts = (replace(w, err=w.err * max(1.0, _beside(w, t))) for w, t in self._pairs(air))
+        return Model(tuple(parts), self._bands)
 
     def worst(self, air: Air) -> tuple[float, float]:
         """Return what is left in the band that fits worst, in errors, and its wavelength [Angstrom]; (0, 0): none.
