@@ -60,6 +60,9 @@ def classify(
     from nightpipe.io.classifier import json_text
 
     files = [file for path in spectra for file in (_spectra_in(path) if path.is_dir() else [path])]
+    if not files:
+        typer.echo(f"no spectra in {', '.join(str(path) for path in spectra)}", err=True)
+        raise typer.Exit(NOTHING)
     settings: dict[str, Any] = {"redshift": z, "redshift_error": z_error, "z_max": z_max, "phase": phase, "age": age}
     failed = done = 0
     names: set[str] = set()

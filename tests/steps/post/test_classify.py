@@ -367,6 +367,10 @@ def test_many_at_once(tmp_path):
     assert all(row[head.index("spectrum") :].split()[0].endswith(".txt") for row in rows)
     assert done.stderr.splitlines()[-1] == "3 spectra: 1 featureless, 1 Ia, 1 II; 1 could not be classified, see above"
     assert "broken.dat" in done.stderr.splitlines()[0]
+    (tmp_path / "empty").mkdir()
+    nothing = CliRunner().invoke(app, ["classify", str(tmp_path / "empty"), "--bank", str(bank)])
+    assert nothing.exit_code == 12
+    assert "no spectra in" in nothing.stderr
     written = {path.name for path in tmp_path.glob("*.output")}
     assert written == {"flat_snid.output", "sn_snid.output", "sn-2_snid.output"}
 
