@@ -1,15 +1,17 @@
 """Correlate the training spectra, degraded copies of them, and made ones with the bank; keep what was found.
 
-usage: python bench/classifier_features.py TRAINING_FOLDER BANK OUT [POPULATIONS [most]]
+usage: python bench/classifier_features.py TRAINING_FOLDER TRUTH.csv BANK COLLECTIONS OUT [most [part/parts]]
 
-TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv. A template never meets its own object, nor a
-star itself. First come spectra of what is no supernova and of single arms, then the rest in random order, so that the
-first `most` of them are a fair sample. Files that are there are kept. POPULATIONS is a folder of stellar populations in
-FITS (`ppxf/miles_models` of pPXF 8.2.6), for galaxies and hosts.
+TRAINING_FOLDER holds spectra.npz (flux on 2,048 bins, edges) and meta.csv; TRUTH.csv names the objects (obj) that are
+kept for tests; COLLECTIONS holds the wheels of classifier_collections.py. A template never meets its own object, nor a
+star itself. First come published spectra of those collections, what is no supernova, and single arms, then the rest in
+random order, so that the first `most` of them are a fair sample. Files that are there are kept; several processes can
+each do a part (0/2 and 1/2).
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from itertools import pairwise
@@ -17,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from classifier_collections import dusty, galaxies, populations, superluminous
 from classifier_others import MAKERS, other
 from classifier_scenes import Scene, plain
 
 from nightpipe.base.errors import NightpipeError
-from nightpipe.io.banks import read_bank
+from nightpipe.io.banks import SAGE, not_themselves, read_bank
+from nightpipe.io.banks import galaxies as own_galaxies
 from nightpipe.maths.logflux import Flat, flatten
 from nightpipe.maths.matching import by_group, correlate_all, prepare
 from nightpipe.maths.profiles import profiles
-from nightpipe.model.templates import KINDS, kind_of
+from nightpipe.model.templates import KINDS, joined, kind_of
 
 HIGHEST = 512
 RAW = {"Ib-Ca-rich": "Ca-rich"}
@@ -50,7 +54,7 @@ MADE |= {"IIb": (6, 1)}
 MORE = {"Ib": (4, 1), "Ic": (5, 1), "Ic-BL": (5, 1), "IIb": (5, 1), "Ia-pec": (3, 1), "Ia-91T": (2, 1)}
 MORE |= {"Ia-91bg": (2, 1), "SLSN-I": (3, 1), "Ibn": (5, 2), "TDE": (6, 2), "SLSN-II": (3, 6), "LBV": (4, 4)}
 MORE |= {"II": (3, 1), "IIn": (3, 1), "Galaxy": (1, 20), "Ia": (1, 1), "AGN": (1, 8)}
-"""The like, further out and in galaxies of stellar populations."""
+"""The like, further out."""
 DEGRADED = 10_500
 """So many jobs come before those of `MORE`: all others but most degraded copies."""
 BY_ROW = {"Star"}
@@ -58,8 +62,10 @@ BY_ROW = {"Star"}
 left out as a whole, no spectrum to train on would have seen what a star finds in the bank."""
 ARMS = 1200
 """Spectra of one arm of a spectrograph only."""
-SERIES = {"other": "other_", "arm": "arm_"}
+SERIES = {"other": "other_", "arm": "arm_", "collected": "collected_", "again": "again_"}
 """What has files of its own."""
+AGAIN = {"Galaxy": 4, "SLSN-I": 2}
+"""Copies of a collected spectrum: galaxies at other redshifts, others degraded."""
 STARS = 5
 BATCH = 250
 PHASES = np.array([-4.0, 8.0, 25.0, 60.0])
@@ -77,15 +83,17 @@ def jobs(scene: Scene) -> list[tuple[str, int, int]]:
         kind = kind_in(about)
         copies = COPIES.get(kind, int(rng.random() < SHARES.get(kind, 1.0)))
         found += [("degraded", number, copy) for copy in range(copies)]
-    bounds = [*scene.bank.starts, len(scene.bank)]
-    for first, last in pairwise(bounds):
+    objects = [(first, last) for first, last in pairwise([*scene.bank.starts, len(scene.bank)])]
+    objects = [(first, last) for first, last in objects if scene.bank.sources[first] == SAGE]
+    strange = np.flatnonzero(not_themselves(scene.bank))
+    for first, last in objects:
         most, copies = MADE[str(scene.kinds[first])]
-        rows = rng.permutation(np.arange(first, last))[:most]
+        rows = rng.permutation(np.setdiff1d(np.arange(first, last), strange))[:most]
         found += [("bank", int(row), copy) for row in rows for copy in range(copies)]
     more = []
-    for first, last in pairwise(bounds):
+    for first, last in objects:
         most, copies = MORE.get(str(scene.kinds[first]), (0, 0))
-        rows = np.random.default_rng([first, 4]).permutation(np.arange(first, last))[:most]
+        rows = np.random.default_rng([first, 4]).permutation(np.setdiff1d(np.arange(first, last), strange))[:most]
         more += [("more", int(row), copy) for row in rows for copy in range(copies)]
     more = [more[k] for k in np.random.default_rng(6).permutation(len(more))]
     found += [("star", number, copy) for number in range(len(scene.stars)) for copy in range(STARS)]
@@ -104,36 +112,52 @@ def phased(bank: Any) -> tuple[Any, Any]:
 
 
 def _file(out: Path, what: str, count: int) -> Path:
-    """Return the file of a job; the last of a run may be short, so it must be removed before a longer one."""
+    """Return the file of a batch; the last of a run may be short, so it must be removed before a longer one."""
     return out / f"features_{SERIES.get(what, '')}{count // BATCH:03d}.npz"
 
 
 def main() -> None:
-    folder, bank_file, out = (Path(word) for word in sys.argv[1:4])
+    folder, truth, bank_file, collections, out = (Path(word) for word in sys.argv[1:6])
+    most = int(sys.argv[6]) if len(sys.argv) > 6 else None
+    part, parts = (int(word) for word in sys.argv[7].split("/")) if len(sys.argv) > 7 else (0, 1)
+    with truth.open() as stream:
+        tests = {plain(row["obj"]) for row in csv.DictReader(stream)}
     out.mkdir(parents=True, exist_ok=True)
-    bank = read_bank(bank_file)
-    scene = Scene(folder, bank, Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    bank = joined((read_bank(bank_file), own_galaxies()))
+    beside = list(galaxies(collections))
+    hosts = np.array([found.parts for _, found in beside]) @ dusty(populations(collections))
+    scene = Scene(folder, bank, hosts)
+    scene.collected = [one for one, _ in beside]
+    scene.collected += [one for one in superluminous(collections) if one.name not in tests]
     order, groups = phased(bank)
     place = np.argsort(order)
-    transforms = prepare(np.asarray(bank.flat, np.float32)[order], bank.spans[order])
+    strange = not_themselves(bank)
+    flats = np.where(strange[:, None], np.float32(0.0), np.asarray(bank.flat, np.float32))
+    transforms = prepare(flats[order], bank.spans[order])
     kinds = np.array([KINDS.index(scene.kinds[row]) for row in bank.starts])
     starts = np.searchsorted(groups, bank.starts)
     group_names = np.array([plain(bank.objects[row]) for row in order[groups]])
-    np.savez(out / "groups.npz", row=order[groups], name=group_names)
-    listed = jobs(scene)[: int(sys.argv[5]) if len(sys.argv) > 5 else None]
+    listed = jobs(scene)[:most]
     others = [("other", number, 0) for number in range(sum(MAKERS.values()))]
     others = [others[k] for k in np.random.default_rng(8).permutation(len(others))]
     arms = [("arm", number, 0) for number in range(ARMS)]
-    print(len(listed) + len(others) + len(arms), "spectra,", len(groups), "groups", flush=True)
-    start, kept = time.process_time(), []
-    for todo in (others, arms, listed):
-        for count, (what, number, copy) in enumerate(todo):
-            if _file(out, what, count).is_file():
+    collected = [("collected", number, 0) for number in range(len(scene.collected))]
+    again = [("again", number, copy) for number, one in enumerate(scene.collected) for copy in range(AGAIN[one.kind])]
+    series = (collected, again, others, arms, listed)
+    print(sum(len(todo) for todo in series), "spectra,", len(groups), "groups", flush=True)
+    start = time.process_time()
+    for todo in series:
+        for first in range(0, len(todo), BATCH):
+            batch, kept = todo[first : first + BATCH], []
+            file = _file(out, batch[0][0] if todo is not listed else "", first)
+            if file.is_file() or first // BATCH % parts != part:
                 continue
-            scene.rng = np.random.default_rng([number, copy, len(what), 3])
-            flux, good, z, kind, own, hidden = spectrum(scene, what, number)
-            flat = flattened(scene, flux, good)
-            if flat is not None:
+            for what, number, copy in batch:
+                scene.rng = np.random.default_rng([number, copy, len(what), 3])
+                flux, good, z, kind, own, hidden = spectrum(scene, what, number)
+                flat = flattened(scene, flux, good)
+                if flat is None:
+                    continue
                 rows = correlate_all(flat, transforms, HIGHEST)
                 if hidden >= 0:
                     rows[place[hidden]] = 0.0
@@ -154,16 +178,22 @@ def main() -> None:
                         "groups": np.clip(np.round(8.0 * np.sqrt(pooled)), 0, 255).astype(np.uint8),
                     }
                 )
-            if (count + 1) % BATCH == 0 or count + 1 == len(todo):
-                print(what, count + 1, round(time.process_time() - start), "s", flush=True)
-                np.savez(_file(out, what, count), **{name: np.array([one[name] for one in kept]) for name in kept[0]})
-                kept = []
+            np.savez(file, **{name: np.array([one[name] for one in kept]) for name in kept[0]})
+            print(file.name, len(kept), round(time.process_time() - start), "s", flush=True)
 
 
 def spectrum(scene: Scene, what: str, number: int) -> tuple[Any, Any, float, str, tuple[str, ...], int]:
     """Return a job's flux and good bins, redshift, kind, the names of its objects, and a row to leave out or -1."""
     if what == "arm":
         return one_arm(scene, number)
+    if what in ("collected", "again"):
+        one = scene.collected[number]
+        flux, good, z = one.flux, one.good, one.z
+        if what == "again" and one.kind == "Galaxy":
+            flux, good, z = scene.elsewhere(flux, good, z)
+        elif what == "again":
+            flux, good = scene.degraded(flux, good, z)
+        return flux, good, z, one.kind, (one.name,), -1
     if what == "other":
         flux, good, made, name = other(scene, number)
         return flux, good, made.z, made.kind, (name,), made.row
@@ -176,9 +206,10 @@ def spectrum(scene: Scene, what: str, number: int) -> tuple[Any, Any, float, str
         flux, good, z, own = scene.star(number)
         return flux, good, z, "Star", own, -1
     about = scene.meta[number]
-    raw = scene.flux[number].astype(float), scene.good[number]
-    flux, good = raw if what == "train" else scene.degraded(number)
-    return flux, good, float(about["z"]), kind_in(about), (plain(about["obj"]),), -1
+    flux, good, z = scene.flux[number].astype(float), scene.good[number], float(about["z"])
+    if what == "degraded":
+        flux, good = scene.degraded(flux, good, z)
+    return flux, good, z, kind_in(about), (plain(about["obj"]),), -1
 
 
 def one_arm(scene: Scene, number: int) -> tuple[Any, Any, float, str, tuple[str, ...], int]:

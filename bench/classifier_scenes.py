@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
+from nightpipe.io.banks import SAGE
 from nightpipe.io.standards import standards
 from nightpipe.maths.air import to_air
-from nightpipe.maths.logflux import BINS, FIRST, STEP, LogSpectrum, flatten, grid_wave, scatter
+from nightpipe.maths.logflux import BINS, STEP, LogSpectrum, flatten, grid_wave, scatter
 from nightpipe.model.templates import Bank
 
 FloatArray = NDArray[np.float64]
@@ -35,8 +35,8 @@ REST_FRAME = frozenset((REST + " 2009ag 2009d 2009f 2009y 2004dt 1993w").split()
 """Published in the rest frame, and so in the training set, which gives them redshifts all the same. In those of the
 Carnegie Supernova Project (Folatelli et al. 2013, ApJ 773, 53) the red end of WFCCD's range, 9235 Angstrom in all
 others, lies at 9235 / (1 + z); in those of SN 2004dt and SN 1993W the telluric bands do."""
-POPULATIONS = (3300.0, 9990.0)
-"""Range of stellar populations that is used [Angstrom]."""
+POPULATIONS = (2900.0, 9500.0)
+"""Range of the hosts made of populations [Angstrom]."""
 SPANS |= {"LBV": (0.001, 0.02), "Star": (-0.001, 0.001)}
 
 
@@ -55,27 +55,13 @@ def smoothed(values: FloatArray, sigma: float) -> FloatArray:
     return np.convolve(np.pad(values, reach, "edge"), kernel / kernel.sum(), "valid")
 
 
-def populations_of(folder: Path | None) -> FloatArray:
-    """Return the light of single stellar populations (n, 1024) on the grid, from FITS files of the MILES models.
-
-    They are those of Vazdekis et al. (2012, MNRAS 424, 157), as pPXF 8.2.6 holds them (`ppxf/miles_models`), in air;
-    its licence allows no commercial use without asking. The packaged network was trained without any.
-    """
-    files = sorted(folder.glob("*.fits")) if folder else []
-    found, edges = [], FIRST * np.exp(STEP * np.arange(BINS + 1))
-    for file in files:
-        with fits.open(file) as unit:
-            flux, header = np.asarray(unit[0].data, dtype=np.float64), unit[0].header
-        wave = header["CRVAL1"] + header["CDELT1"] * np.arange(len(flux))
-        total = np.interp(edges, wave, np.cumsum(flux))
-        found.append(np.diff(total) / np.diff(edges))
-    return np.array([one / np.median(one) for one in found]).reshape(-1, BINS)
-
-
 class Scene:
-    """Makes spectra of known kind out of training spectra, templates and standard stars."""
+    """Makes spectra of known kind out of training spectra, templates and standard stars.
 
-    def __init__(self, folder: Path, bank: Bank, populations: Path | None = None) -> None:
+    `hosts` (n, 1024) are galaxies at rest without noise.
+    """
+
+    def __init__(self, folder: Path, bank: Bank, hosts: FloatArray) -> None:
         data = np.load(folder / "spectra.npz")
         flux = data["flux"].astype(np.float32).reshape(-1, BINS, 2)
         self.good = np.isfinite(flux).all(axis=2)
@@ -85,11 +71,12 @@ class Scene:
         self.bank = bank
         self.kinds = np.array(bank.kinds)
         self.wave = grid_wave()
-        self.galaxies = np.flatnonzero(self.kinds == "Galaxy")
+        self.galaxies = np.flatnonzero((self.kinds == "Galaxy") & (np.array(bank.sources) == SAGE))
         enough = self.good.sum(axis=1) > 350
         self.donors = np.flatnonzero(enough & np.array([row["type"] in BROAD for row in self.meta]))
         self.stars = [star for star in standards() if star.wave[0] < 3800 and star.wave[-1] > 8500]
-        self.populations = populations_of(populations)
+        self.hosts = hosts
+        self.collected: list[Any] = []
         self.rng = np.random.default_rng(0)
 
     def measured(self, flux: FloatArray, good: BoolArray) -> LogSpectrum:
@@ -179,14 +166,12 @@ class Scene:
         return total, good, tuple(plain(self.bank.objects[row]) for row in chosen)
 
     def population(self) -> tuple[FloatArray, BoolArray]:
-        """Return a galaxy of an old and one or two other populations, of smoothed lines, at times with emission."""
+        """Return one of the `hosts`, of smoothed lines, at times with more dust or more emission."""
         rng = self.rng
-        chosen = rng.choice(len(self.populations), size=int(rng.integers(2, 4)))
-        total = rng.dirichlet(np.ones(len(chosen))) @ self.populations[chosen]
-        total = smoothed(total, rng.uniform(0.3, 1.3))
-        if rng.random() < 0.5:
-            total = total * 10.0 ** (-0.4 * rng.exponential(0.4) * (self.wave / 5500.0) ** -1.3)
-        if rng.random() < 0.7:
+        total = smoothed(self.hosts[int(rng.integers(len(self.hosts)))], rng.uniform(0.3, 1.3))
+        if rng.random() < 0.3:
+            total = total * 10.0 ** (-0.4 * rng.exponential(0.3) * (self.wave / 5500.0) ** -1.3)
+        if rng.random() < 0.3:
             total = total * (1.0 + self.lines())
         return total, (self.wave > POPULATIONS[0]) & (self.wave < POPULATIONS[1])
 
@@ -206,10 +191,10 @@ class Scene:
         return 10.0 ** np.interp(np.arange(BINS), known, level[known])
 
     def template(self, row: int, more: bool = False) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
-        """Return a template with a plausible continuum, host, dust and redshift; `more`: galaxies of populations."""
+        """Return a template with a plausible continuum, host, dust and redshift; `more`: of greater redshift."""
         rng, kind = self.rng, str(self.kinds[row])
         if kind == "Galaxy":
-            return self.galaxy(more)
+            return self.galaxy()
         first, last = self.bank.spans[row]
         trim = (last - first) // 25
         good = (np.arange(BINS) >= first + trim) & (np.arange(BINS) < last - trim)
@@ -219,23 +204,28 @@ class Scene:
             flux = flux * 10.0 ** (-0.4 * rng.exponential(0.4) * (self.wave / 5500.0) ** -1.3)
         flux = flux / np.median(flux[good])
         if kind not in ("Star", "AGN") and rng.random() < 0.5:
-            host, there = self.population() if more and len(self.populations) else self.host()[:2]
+            host, there = self.population() if rng.random() < 0.5 else self.host()[:2]
             share = rng.uniform(0, 0.7)
-            if not more or (good & there).sum() > 250:
-                good = good & there if more else good
+            if (good & there).sum() > 250:
+                good = good & there
                 flux = (1 - share) * flux + share * host / np.median(host[good])
         flux = self.tilt(self.shifted(flux, good, z))
         return (*self.as_if_real(np.nan_to_num(flux), np.isfinite(flux)), z, (plain(self.bank.objects[row]),))
 
-    def galaxy(self, more: bool = False) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
-        if more and len(self.populations):
-            flux, good = self.population()
-            names: tuple[str, ...] = (f"population{int(self.rng.integers(40))}",)
-        else:
-            flux, good, names = self.host()
+    def galaxy(self) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
+        flux, good, names = self.host()
         z = self.rng.uniform(*SPANS["Galaxy"])
         seen = self.tilt(self.shifted(flux, good, z))
         return (*self.as_if_real(np.nan_to_num(seen), np.isfinite(seen)), z, names)
+
+    def elsewhere(self, flux: FloatArray, good: BoolArray, z: float) -> tuple[FloatArray, BoolArray, float]:
+        """Return a published galaxy at another redshift, noisier, shorter, tilted."""
+        new = self.rng.uniform(0.0, 0.35)
+        moved = self.shifted(flux, good, (1.0 + new) / (1.0 + z) - 1.0)
+        there = np.isfinite(moved)
+        if there.sum() < 250:
+            return (*self.noisy(self.tilt(flux), good), z)
+        return (*self.noisy(self.tilt(np.nan_to_num(moved)), there), new)
 
     def star(self, number: int) -> tuple[FloatArray, BoolArray, float, tuple[str, ...]]:
         """Return a standard star, its flux as it is tabulated."""
@@ -245,12 +235,10 @@ class Scene:
         seen = self.tilt(flux / np.nanmedian(flux))
         return (*self.as_if_real(np.nan_to_num(seen), np.isfinite(seen)), 0.0, ("star" + plain(star.name),))
 
-    def degraded(self, number: int) -> tuple[FloatArray, BoolArray]:
-        """Return a training spectrum, noisier, shorter, tilted, at times with more of its host."""
-        flux, good = self.flux[number].astype(float), self.good[number]
-        z = float(self.meta[number]["z"])
+    def degraded(self, flux: FloatArray, good: BoolArray, z: float) -> tuple[FloatArray, BoolArray]:
+        """Return a published spectrum, noisier, shorter, tilted, at times with more of its host."""
         if self.rng.random() < 0.3 and good.sum() > 100:
-            galaxy, whole, _ = self.host()
+            galaxy, whole = self.population() if self.rng.random() < 0.5 else self.host()[:2]
             host = self.shifted(galaxy, whole, z)
             both = good & np.isfinite(host)
             if both.sum() > 250:

@@ -122,7 +122,7 @@ def tell(data: dict[str, Any]) -> tuple[float, Any, Any]:
     )
     print("curve", np.round(curve[1], 3).tolist(), "terms", np.round(terms, 2).tolist())
     report(data, found._replace(types=mapped), use, "published spectra")
-    for what in ("degraded", "bank", "more", "star", "other", "arm"):
+    for what in ("collected", "again", "degraded", "bank", "more", "star", "other", "arm"):
         rows = np.flatnonzero((data["what"] == what) & data["done"])
         if len(rows):
             seen = answers(data, rows, temperature)

@@ -1,10 +1,11 @@
 """Classification against the truth: types, redshifts, calibration, time.
 
-usage: python bench/classify.py TRUTH_FOLDER [ranker.npz]
+usage: python bench/classify.py TRUTH_FOLDER [ranker.npz [COLLECTIONS]]
 
 TRUTH_FOLDER holds truth.csv (file, obj, type, z, phase, independent) and the spectra; the installed banks are used.
 Groups: Ia | Ibc (Ib, Ic, Ic-BL, IIb, Ca-rich) | II (II, P, L, n, SLSN-II) | Ibn | SLSN-I | TDE | notSN; a redshift is
-right within 0.012 (1 + z).
+right within 0.012 (1 + z). COLLECTIONS holds the wheels of classifier_collections.py: of their galaxies those are judged that
+no network saw.
 """
 
 # ruff: noqa: E501, ARG005
@@ -24,6 +25,9 @@ from nightpipe.io.anyspectrum import read_any
 from nightpipe.io.classifier import ranker
 from nightpipe.model.templates import GROUPS, TYPES, kind_of
 from nightpipe.steps.post.classify import Classify
+
+CERTAIN, PURE = 35.0, 1.6
+"""A galaxy's redshift is certain, and nothing else is seen, in the fit of galaxies: chi-squared better, and a bin."""
 
 
 def wilson(right, total):
@@ -140,9 +144,38 @@ def sedm_like(snr):
     return change
 
 
+def beside(folder, model):
+    """Judge the galaxies beside supernovae that are kept for this."""
+    from classifier_collections import galaxies
+
+    from nightpipe.io.anyspectrum import made
+    from nightpipe.maths.logflux import grid_wave
+
+    bank, wave, said = ready_bank(), grid_wave(), []
+    for one, fit in galaxies(folder, unseen=True):
+        found = Classify().run(made(one.name, wave[one.good], one.flux[one.good], None, {}), bank, model)
+        said.append((one, fit, found))
+    for title, chosen in (
+        ("all galaxies", said),
+        ("whose redshift is certain", [row for row in said if row[1].better > CERTAIN]),
+        ("and nothing else is seen", [row for row in said if row[1].better > CERTAIN and row[1].chi2 < PURE]),
+    ):
+        types, best = np.array([f.type for *_, f in chosen]), np.array([f.probability for *_, f in chosen])
+        wrong_ = types != "notSN"
+        print(f"\n## {title}: likeliest", wilson(int((~wrong_).sum()), len(chosen)))
+        print("unclear", wilson(int((best < 0.5).sum()), len(chosen)))
+        for least in (0.5, 0.7, 0.95):
+            print(f"wrong with P >= {least}", wilson(int((wrong_ & (best >= least)).sum()), len(chosen)))
+        print({name: int((types == name).sum()) for name in TYPES})
+        off = np.array([(f.redshift - one.z) / (1 + one.z) for one, _, f in chosen])
+        print("redshift as measured", wilson(int((np.abs(off) < 0.012).sum()), len(off)))
+
+
 def main():
     folder = Path(sys.argv[1])
     model = ranker(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    if len(sys.argv) > 3:
+        beside(Path(sys.argv[3]), model)
     rows = evaluate(folder, model)
     tell(rows, "redshift unknown")
     wrong(rows)

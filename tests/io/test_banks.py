@@ -15,6 +15,7 @@ from nightpipe.io.banks import (
     from_lnw,
     from_sage,
     from_table,
+    galaxies,
     import_bank,
     installed,
     load_banks,
@@ -25,6 +26,9 @@ from nightpipe.io.banks import (
 from nightpipe.io.tables import folder
 from nightpipe.maths.logflux import BINS, FIRST, LAST, grid_wave
 from nightpipe.model.templates import joined, kind_of
+
+BREAK = ((3850, 3950), (4000, 4100))
+"""Ranges at both sides of the break at 4000 Angstrom."""
 
 
 @pytest.mark.parametrize("level", [False, True])
@@ -125,6 +129,29 @@ def test_lnw(tmp_path):
     (tmp_path / "bad.lnw").write_text("1 2\n")
     with pytest.raises(UnreadableFileError, match=r"bad\.lnw"):
         from_lnw(tmp_path)
+
+
+def test_galaxies_of_the_package_show_the_lines_of_galaxies():
+    """Calcium H and K and the break in the old, the lines of gas in the young, all at rest in air."""
+    found, wave = galaxies(), grid_wave()
+    flat = np.asarray(found.flat, dtype=float)
+    assert set(found.kinds) == {"Galaxy"}
+    assert found.has_flux.all()
+
+    def about(row, low, high):
+        return row[(wave > low) & (wave < high)]
+
+    for row in flat[:2]:
+        assert about(row, 3920, 3950).min() < -0.15
+        assert about(row, 3955, 3985).min() < -0.15
+        assert about(row, 6540, 6585).max() < 0.25
+    for row in flat[-2:]:
+        for line in (3728, 5007, 6563):
+            near = about(row, line - 40, line + 40)
+            assert near.max() > 0.3
+            assert wave[(wave > line - 40) & (wave < line + 40)][near.argmax()] == pytest.approx(line, abs=6)
+    blue, red = (np.median(10.0 ** np.asarray(found.level)[:, (wave > a) & (wave < b)], 1) for a, b in BREAK)
+    assert np.corrcoef(red / blue, np.arange(len(found)))[0, 1] < -0.7
 
 
 def test_table_of_flux_spectra(tmp_path, monkeypatch):

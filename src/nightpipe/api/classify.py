@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nightpipe.base.errors import NightpipeError
 from nightpipe.io.anyspectrum import read_all
-from nightpipe.io.banks import load_banks, not_themselves
+from nightpipe.io.banks import not_themselves, whole_bank
 from nightpipe.io.classifier import ranker
 from nightpipe.model.classification import Classification, Observed
-from nightpipe.model.templates import joined
 from nightpipe.steps.post.classify import Classify
 from nightpipe.steps.post.evidence import ReadyBank, ready
 
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
 
 
 def ready_bank(banks: Sequence[Path] = (), without: tuple[str, ...] = ()) -> ReadyBank:
-    """Return the installed banks, or those named, ready for many spectra; objects named in `without` never match.
+    """Return the installed banks, or those named, and our galaxies, ready for many spectra.
 
+    Objects named in `without` never match.
     Raises `ReferenceMissingError` whose remedy is ``nightpipe data get templates``.
     """
-    bank = joined(load_banks(banks))
+    bank = whole_bank(banks)
     return ready(bank, without, not_themselves(bank))
 
 

@@ -19,12 +19,15 @@ from nightpipe.io.atomic import written
 from nightpipe.io.download import cache, local, present
 from nightpipe.io.tables import folder as data_folder
 from nightpipe.maths.logflux import BINS, LEAST_BINS, STEP, flatten, to_log
-from nightpipe.model.templates import Bank
+from nightpipe.model.templates import Bank, joined
 
 SET = "templates"
 MAGIC = b"NIGHTPIPE BANK 1\n"
 PAGE = 4096
 SAGE = "SNID-SAGE 0.9.0"
+OWN = "k-correct populations"
+"""Source of the galaxies that come with the package."""
+GALAXIES = "galaxies.npb"
 LISTED = "bank.csv"
 NOT_THEMSELVES = "not_themselves.csv"
 SNID_TYPES = MappingProxyType({"1": "Ia", "2": "Ib", "3": "Ic", "4": "II", "5": "NotSN"})
@@ -121,6 +124,21 @@ def load_banks(paths: Iterable[Path] = ()) -> tuple[Bank, ...]:
     if not found:
         local(SET)
     return tuple(read_bank(path) for path in found)
+
+
+def whole_bank(paths: Iterable[Path] = ()) -> Bank:
+    """Return the banks of `load_banks`, and the galaxies that come with the package, as one."""
+    return joined((*load_banks(paths), galaxies()))
+
+
+def galaxies() -> Bank:
+    """Return the galaxies that come with the package, their continua known.
+
+    They are sums of the five spectra of k-correct (Blanton & Roweis 2007, AJ 133, 734) in the shares in which 229
+    galaxies beside supernovae of SDSS-II (Sako et al. 2018, PASP 130, 064002) show them; see
+    ``bench/classifier_galaxies.py``.
+    """
+    return read_bank(data_folder("classifier") / GALAXIES)
 
 
 def compact(unpacked: Path, folder: Path) -> None:

@@ -13,7 +13,6 @@ from nightpipe.io import banks
 from nightpipe.io.classifier import ranker
 from nightpipe.model.classification import observed
 from nightpipe.model.spectrum import Spectrum
-from nightpipe.model.templates import joined
 from nightpipe.steps.post.classify import Classify
 from nightpipe.steps.post.evidence import ReadyBank, ready
 
@@ -57,5 +56,5 @@ def classify(run: Run, *, spectra: tuple[Spectrum, ...]) -> dict[str, Any]:
 def _bank(content: str) -> ReadyBank:
     """Return all installed banks, made ready once in a process and again when their `content` has changed."""
     logger("classify").debug("templates of content %s are made ready", content)
-    bank = joined(banks.load_banks())
+    bank = banks.whole_bank()
     return ready(bank, strange=banks.not_themselves(bank))

@@ -80,13 +80,16 @@ def test_a_bank_of_ones_own_leaves_the_probabilities_as_they_were_calibrated():
     assert "classify.bank" in {caveat.code for caveat in classified("Ia").caveats}
 
 
-def test_templates_that_show_something_else_are_no_matches_but_evidence(found):
+def test_templates_that_show_something_else_are_neither_matches_nor_evidence(found):
     strange = np.array([match == "ia0" for match in BANK.bank.objects])
-    beside = Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), ready(BANK.bank, strange=strange), ranker())
+    beside, without = (
+        Classify(z_max=0.5).run(made("x", *seen("Ia", 0.05), {}), bank, ranker())
+        for bank in (ready(BANK.bank, strange=strange), ready(BANK.bank, ("ia0",)))
+    )
     assert any(match.object == "ia0" for match in found.matches)
     assert not any(match.object == "ia0" for match in beside.matches)
-    assert beside.types == found.types
-    assert beside.modes == found.modes
+    assert beside.types == without.types
+    assert beside.modes == without.modes
 
 
 def made_of(flux, snr=None, seed=3):
@@ -413,7 +416,7 @@ def test_published_spectra(real_folder):
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="85.1% of types, 87.4% of redshifts and 6 of 15 rare ones are right"
+    strict=True, raises=AssertionError, reason="84.6% of types, 87.4% of redshifts and 6 of 15 rare ones are right"
 )
 def test_the_aims_on_published_spectra(real_folder):
     answers = judged(real_folder, 1)

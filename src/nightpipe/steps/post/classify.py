@@ -58,12 +58,12 @@ class Classify(Step):
     """Tell the type of a transient with a probability, its redshift, phase and host share.
 
     The spectrum is correlated with every template at every redshift, weighted by its noise; evidence is counted by
-    object. At the likeliest redshifts ten small networks, trained on 4,400 published spectra and on simulated ones,
+    object. At the likeliest redshifts fifteen small networks, trained on 4,900 published spectra and on made ones,
     weigh the spectrum and that evidence; their probabilities are calibrated by object. The numbers of SNID (Blondin &
     Tonry 2007) stand beside them.
     """
 
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     redshift: float | None = parameter(None, "Redshift, where it is known; None: found.", ge=-0.01, le=1.0)
     redshift_error: float = parameter(0.0, "Standard error of `redshift`; 0: it is exact, else a prior.", ge=0.0)
     z_max: float = parameter(1.0, "Largest redshift looked for.", gt=0.0, le=1.0)
@@ -243,9 +243,9 @@ def by_type(chance: FloatArray) -> FloatArray:
 
 
 def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -> tuple[TemplateMatch, ...]:
-    """Return the best templates that are shown about a redshift, by evidence, with the numbers of SNID."""
+    """Return the best templates about a redshift, by evidence, with the numbers of SNID."""
     near = evidence.rows[:, max(column - NEAR, 0) : column + NEAR + 1]
-    best = np.where(bank.shown, near.max(axis=1), np.float32(0.0))
+    best = near.max(axis=1)
     lag = shift_of(np.argmax(near, axis=1) + max(column - NEAR, 0))
     order = np.argsort(-best, kind="stable")[:most]
     order = order[best[order] > 0.0]
@@ -262,7 +262,7 @@ def matched(evidence: Evidence, bank: ReadyBank, column: int, most: int = 150) -
             subtype=own.subtypes[row],
             kind=kinds[row],
             source=own.sources[row],
-            age=float(own.phases[row]),
+            age=float("nan") if kinds[row] in STEADY else float(own.phases[row]),
             z=float(found.z[number]),
             z_error=float(found.z_error[number]),
             r=float(found.r[number]),

@@ -17,9 +17,11 @@ from nightpipe.model.classification import Observed
 from nightpipe.model.templates import KINDS, Bank
 
 FloatArray = NDArray[np.float64]
-CALIBRATED = "SNID-SAGE"
-"""How the source of the bank begins that the probabilities were calibrated with; other banks' templates are matched,
-laid over the spectrum and fitted in flux beside it, but a bank that is twice as large would be twice as sure."""
+CALIBRATED, BESIDE = "SNID-SAGE", "k-correct"
+"""How the sources begin that the probabilities were calibrated with: the published bank and the package's galaxies.
+
+Other banks' templates are matched, laid over the spectrum and fitted in flux beside them, but a bank that is twice as
+large would be twice as sure."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,7 @@ class ReadyBank:
 
     `starts`, `kinds` (objects,) are the first row and the kind of each object, `parts` the groups of like phase.
     `counted` (templates,) are those that the probabilities rest on: of the bank that these were calibrated with, where
-    it is there; all, where it is not. `shown` (templates,) are those that are matches for people: not those that show
-    something else than they are called. The probabilities rest on these too, for the networks learnt what they mean.
+    it is there; all, where it is not.
     """
 
     bank: Bank
@@ -38,7 +39,6 @@ class ReadyBank:
     kinds: I64
     parts: Parts
     counted: NDArray[np.bool_]
-    shown: NDArray[np.bool_]
 
     @property
     def calibrated(self) -> bool:
@@ -54,20 +54,20 @@ class ReadyBank:
 def ready(bank: Bank, without: tuple[str, ...] = (), strange: NDArray[np.bool_] | None = None) -> ReadyBank:
     """Return a bank ready for correlation, without the objects named (for tests on those very objects).
 
-    Templates that are `strange` (n,) are no matches for people.
+    Templates that are `strange` (n,) match nothing either: they show something else than they are called.
     """
-    flat = np.asarray(bank.flat, dtype=np.float32)
-    if without:
-        hidden = np.isin(np.char.lower(bank.objects), [name.lower() for name in without])
-        flat = np.where(hidden[:, None], np.float32(0.0), flat)
+    hidden = np.isin(np.char.lower(bank.objects), [name.lower() for name in without])
+    if strange is not None:
+        hidden |= strange
+    flat = np.where(hidden[:, None], np.float32(0.0), np.asarray(bank.flat, dtype=np.float32))
     starts = bank.starts
     names = bank.kinds
     kinds = np.array([KINDS.index(names[row]) for row in starts], dtype=np.int64)
-    counted = np.array([source.startswith(CALIBRATED) for source in bank.sources])
-    counted = counted if counted.any() else ~counted
-    shown = np.ones(len(bank), dtype=bool) if strange is None else ~strange
+    published = np.array([source.startswith(CALIBRATED) for source in bank.sources])
+    beside = np.array([source.startswith(BESIDE) for source in bank.sources])
+    counted = published | beside if published.any() else np.ones(len(bank), dtype=bool)
     parts = _parts(bank, starts, kinds, counted)
-    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, parts, counted, shown)
+    return ReadyBank(bank, prepare(flat, bank.spans), starts, kinds, parts, counted)
 
 
 def _parts(bank: Bank, starts: I64, kinds: I64, counted: NDArray[np.bool_]) -> Parts:

@@ -75,7 +75,7 @@ def flux_fits(evidence: Evidence, bank: ReadyBank, matches: tuple[TemplateMatch,
     if own.level is None:
         return ()
     with_flux = own.has_flux
-    tried = [match for match in matches if with_flux[match.row]][:TRIED]
+    tried = [match for match in matches if with_flux[match.row] and match.kind != "Galaxy"][:TRIED]
     galaxies = [row for row in bank.rows_of(KINDS.index("Galaxy")) if with_flux[row]]
     found = []
     for match in tried:
