@@ -135,7 +135,7 @@ def told(path: Path, found: Classification) -> list[str]:
     if len(found.modes) > 1 and not found.redshift_given:
         lines.append("  redshifts:  " + "  ".join(f"{one.z:.4f} ({one.probability:.2f})" for one in found.modes[:4]))
     for match in found.matches[:5]:
-        age = f"{match.age:+6.0f} d" if match.age == match.age else "     ? d"
+        age = f"{match.age:+6.0f} d" if match.age == match.age else " " * 8
         numbers = f"z {match.z:.4f}   rlap {match.rlap:5.1f}   lap {match.lap:.2f}"
         lines.append(f"  {match.object:16} {match.subtype:10} {age}   {numbers}")
     return lines + caveats
