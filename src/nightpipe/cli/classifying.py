@@ -98,7 +98,9 @@ def in_short(path: Path, found: Classification) -> str:
     from nightpipe.model.classification import signed
 
     name = " ".join(part for part in (path.name, found.object) if part)
-    notes = ",".join(caveat.code.partition(".")[2] for caveat in found.caveats if caveat.code.startswith("classify."))
+    notes = ",".join(
+        caveat.code.partition(".")[2] for caveat in found.caveats if caveat.code.startswith(("classify.", "spectrum."))
+    )
     known, mode = found.answered or found.redshift_given, found.modes[0]
     columns = (
         found.verdict,
