@@ -11,7 +11,7 @@ __all__ = ["__version__", "reduce"]
 def __getattr__(name: str) -> Any:
     """Import `reduce` when it is first used, so that importing the package costs nothing."""
     if name == "reduce":
-        from nightpipe.base.imports import imported
+        from nightpipe.base.garbage import imported
 
         return imported("nightpipe.api.reduce", "nightpipe.recipes.book").reduce
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

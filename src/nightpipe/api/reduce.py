@@ -22,6 +22,7 @@ from nightpipe.api.summary import summary_of, write_summary
 from nightpipe.api.table import read_edits
 from nightpipe.api.wishlist import reference_wish
 from nightpipe.base.errors import PlanError
+from nightpipe.base.garbage import set_aside
 from nightpipe.base.log import logger
 from nightpipe.engine import decisions
 from nightpipe.engine.builder import Book, Builder, Wishes
@@ -129,7 +130,7 @@ def reduce_with(book: Book, raw: Paths, request: Request, progress: Progress | N
     """Reduce with a given book of recipes; see `reduce`."""
     started, cpu = time.perf_counter(), cpu_seconds()
     request = replace(request, out=request.out.absolute())
-    with locked(request.out / HIDDEN):
+    with locked(request.out / HIDDEN), set_aside():
         ledger = _ledger(request.out)
         try:
             run = ledger.begin(f"reduce {request.out.name}")

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from nightpipe.base.garbage import set_aside
 from nightpipe.base.log import logger
 from nightpipe.engine.worker import Task, from_json, perform
 from nightpipe.kernels.threads import Busy, share
@@ -204,12 +205,13 @@ def serve(pipe: Connection, busy: Busy, own: Mapping[str, str]) -> None:
     take_over(own)
     share(busy)
     threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
-    while True:
-        try:
-            task = from_json(pipe.recv_bytes().decode())
-            pipe.send_bytes(json.dumps(perform(task)).encode())
-        except (EOFError, OSError):
-            return
+    with set_aside():
+        while True:
+            try:
+                task = from_json(pipe.recv_bytes().decode())
+                pipe.send_bytes(json.dumps(perform(task)).encode())
+            except (EOFError, OSError):
+                return
 
 
 def _outlive_nobody(parent: int) -> None:

@@ -14,7 +14,7 @@ from nightpipe.kernels.build import helper, kernel
 from nightpipe.kernels.networks import sort_columns
 
 _TILE_BYTES = 32768  # a sorted tile stays in the first-level cache
-_LANES = 16  # floats in a line of the cache: rows of a tile begin on one, else a third of the loads touches two
+_LANES = 16  # floats in a line of the cache; rows of other lengths begin anywhere on it, and took a fifth longer
 
 
 @kernel
