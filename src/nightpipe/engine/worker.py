@@ -168,18 +168,14 @@ def _save(task: Task, record: Mapping[str, Any], outputs: Mapping[str, tuple[Any
             kept = name in task.published
             for file, member in zip(record["outputs"][name]["files"], members, strict=True):
                 codec.save(member, folder / file, durable=kept, checksum=kept, record=text if kept else "")
-        _write_record(folder, text)
-
-
-def _write_record(folder: Path, text: str) -> None:
-    (folder / RECORD).write_text(text, encoding="utf-8")
+        (folder / RECORD).write_text(text, encoding="utf-8")
 
 
 def _stored_failure(task: Task, record: dict[str, Any]) -> dict[str, Any]:
     """Remember that the data cannot be processed: with this key they never will be."""
     try:
         with Store(task.out).filling(task.key) as folder:
-            _write_record(folder, json.dumps(to_plain(record)))
+            (folder / RECORD).write_text(json.dumps(to_plain(record)), encoding="utf-8")
     except StoreError as error:
         return _fault(task, "failed", error)
     return record
