@@ -27,7 +27,7 @@ LABELS = 0.015
 class Lists:
     """Spectra as lists of candidates: `x` (n, c, f) scaled, `valid`, `near` (n, c), `kinds`, `group` (n, k), `weight`.
 
-    `kinds` are those that a label permits, `group` those of its type; `known` (n, f) are the inputs at the true
+    `kinds` tell how far a label permits each, `group` those of its type; `known` (n, f) are the inputs at the true
     redshift, or about it, zero where there is none.
     """
 

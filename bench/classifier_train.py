@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from classifier_net import Lists, train
-from classifier_scenes import REST_FRAME
+from classifier_scenes import REST_FRAME, plain
 from classifier_scores import group_of, tell
 
 from nightpipe.io.banks import galaxies, read_bank
@@ -40,14 +40,25 @@ MIXES = ((0.25, 0.3), (0.35, 0.5), (0.3, 0.4))
 The second heeds single objects and made spectra more, which favours the rare kinds; together they are better than any
 alone.
 """
-LUMPS = {"Ib/c": ("Ib", "Ic", "Ic-BL"), "Ic": ("Ic", "Ic-BL"), "Ia": ("Ia", "Ia-91T", "Ia-91bg")}
+LUMPS = {
+    "Ib/c": {"Ib": 1.0, "Ic": 1.0, "Ic-BL": 0.2},
+    "Ic": {"Ic": 1.0, "Ic-BL": 0.1},
+    "Ia": {"Ia": 1.0, "Ia-91T": 0.1, "Ia-91bg": 0.1},
+}
+"""What a label of a catalogue may mean, and the odds beforehand: one that names no subtype mostly means the common one.
+
+Were all as likely, nothing would ever speak for the common one: only the rare ones have labels of their own.
+"""
 MENDED = {"lsq14an": "SLSN-I"}
 """Labels of the catalogue that are wrong: LSQ14an is a slow SLSN-I (Inserra et al. 2017, MNRAS 468, 4642)."""
 
 
-def allowed(kind: str) -> Any:
-    """Return which outputs a label permits: the lumped labels of catalogues permit several."""
-    return np.isin(KINDS, LUMPS.get(kind, (kind,))).astype(np.float32)
+def allowed(kind: str, known: str | None) -> Any:
+    """Return how far a label permits each output; `known` is what a bank of templates calls the object."""
+    if known in LUMPS.get(kind, ()):
+        return np.array([float(name == known) for name in KINDS], np.float32)
+    lump = LUMPS.get(kind, {kind: 1.0})
+    return np.array([lump.get(name, 0.0) for name in KINDS], np.float32)
 
 
 def load(folder: Path, parts: Parts) -> dict[str, Any]:
@@ -143,7 +154,8 @@ def main() -> None:
         x[n] = np.where(valid[n][:, None], (x[n].astype(np.float32) - centre) * scale, 0.0)
     known = data["known"].astype(np.float32)
     data["known"] = np.where(np.abs(known).sum(1, keepdims=True) > 0, (known - centre) * scale, 0.0).astype(np.float16)
-    labels = np.array([allowed(str(kind)) for kind in data["kind"]])
+    in_bank = dict(zip((plain(name) for name in bank.objects), bank.kinds, strict=True))
+    labels = np.array([allowed(str(k), in_bank.get(str(n))) for k, n in zip(data["kind"], data["name"], strict=True)])
     typed = np.array(
         [[GROUPS[name] == group_of(str(kind)) for name in KINDS] for kind in data["kind"]], dtype=np.float32
     )
