@@ -10,7 +10,9 @@ import pytest
 
 from builders.benches import BENCH, benchmark
 from builders.templates import shape, small_bank
-from nightpipe.maths.logflux import BINS, grid_wave
+from nightpipe.io.banks import SAGE
+from nightpipe.maths.logflux import BINS, LogSpectrum, grid_wave
+from nightpipe.model.templates import KINDS
 
 WAVE = grid_wave()
 
@@ -37,7 +39,8 @@ def scene(features, tmp_path):
     subtypes = [*bank.subtypes[:4], *("M-star",) * 4, *bank.subtypes[8:]]
     objects = [*bank.objects[:4], *("mstar",) * 4, *bank.objects[8:]]
     assert len(bank.objects[star]) == 4
-    return features.Scene(tmp_path, replace(bank, types=tuple(types), subtypes=tuple(subtypes), objects=tuple(objects)))
+    bank = replace(bank, types=tuple(types), subtypes=tuple(subtypes), objects=tuple(objects), sources=(SAGE,) * 12)
+    return features.Scene(tmp_path, bank, np.array([shape("Galaxy", rng)]))
 
 
 def made(features, scene, name, seeds=40):
@@ -125,3 +128,56 @@ def test_others_get_ranges_and_noise_of_published_spectra(features, scene):
         assert kind in ("AGN", "Star")
         names.add(own[0].split()[0])
     assert names == {"quasar", "variable", "cool_star", "white_dwarf", "featureless"}
+
+
+def test_a_galaxy_shows_its_lines_at_the_redshift_that_it_is_moved_to(scene):
+    flux, good, off = 5.0 * shape("Galaxy"), np.ones(BINS, dtype=bool), []
+    for seed in range(10):
+        scene.rng = np.random.default_rng(seed)
+        moved, there, z = scene.elsewhere(flux, good, 0.0)
+        line = np.abs(WAVE - 5007.0 * (1.0 + z)) < 60.0
+        if there[line].all():
+            off.append(WAVE[line][np.argmax(moved[line])] - 5007.0 * (1.0 + z))
+    assert len(off) >= 5
+    assert abs(np.median(off)) < 4.0  # half a bin
+    assert np.abs(off).max() < 21.0  # noise and smoothing move a peak by up to three
+
+
+def test_the_fit_of_populations_tells_a_galaxys_redshift(features):
+    """Two populations with their lines, noise, and a slope that neither has."""
+    collections = benchmark("classifier_collections")
+    rng = np.random.default_rng(3)
+    parts = np.array([shape("Galaxy", rng) * (WAVE / 5500.0) ** power for power in (1.0, -1.0)])
+    for z in (0.03, 0.21):
+        lag = np.log1p(z) / np.log(WAVE[1] / WAVE[0])
+        seen = np.interp(np.arange(BINS) - lag, np.arange(BINS), 0.7 * parts[0] + 0.3 * parts[1])
+        flux = seen + 0.3 * (WAVE / 6000.0 - 1.0) + 0.05 * rng.normal(size=BINS)
+        good = (WAVE > 3900.0) & (WAVE < 9000.0)
+        found = collections.fitted(LogSpectrum(flux, np.full(BINS, 0.0025), good), parts)
+        assert found.z == pytest.approx(z, abs=0.0006)
+        assert found.better > collections.CERTAIN
+        assert found.chi2 < 1.5
+        assert found.parts[0] > found.parts[1]
+
+
+def test_noise_has_no_certain_redshift(features):
+    collections = benchmark("classifier_collections")
+    rng = np.random.default_rng(4)
+    flux = 1.0 + 0.2 * rng.normal(size=BINS)
+    spectrum = LogSpectrum(flux, np.full(BINS, 0.04), np.ones(BINS, dtype=bool))
+    assert collections.fitted(spectrum, np.array([shape("Galaxy")])).better < collections.CERTAIN
+
+
+def test_spectra_in_text_of_any_head_and_order(features):
+    collections = benchmark("classifier_collections")
+    found = collections.table("# wave flux\nlambda, f\n5000, 2.0\n4000 1.0 0.1\n4500 nan\n4000 1.5\n")
+    assert found.tolist() == [[4000.0, 1.5], [5000.0, 2.0]]
+
+
+def test_a_label_without_a_subtype_speaks_for_the_common_one_if_no_bank_knows_better(features):
+    train = benchmark("classifier_train")
+    plain, known = train.allowed("Ia", None), train.allowed("Ia", "Ia-91bg")
+    assert KINDS[int(np.argmax(plain))] == "Ia"
+    assert 0 < plain[KINDS.index("Ia-91T")] < 0.2
+    assert known.tolist() == [float(kind == "Ia-91bg") for kind in KINDS]
+    assert train.allowed("IIn", "II").tolist() == [float(kind == "IIn") for kind in KINDS]
