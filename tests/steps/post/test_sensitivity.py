@@ -15,7 +15,7 @@ from nightpipe.maths.response import fit_curve
 from nightpipe.model.exposure import Setup
 from nightpipe.model.flags import Flag
 from nightpipe.steps.post.fluxcal import FluxCalibrate
-from nightpipe.steps.post.sensitivity import Sensitivity, held
+from nightpipe.steps.post.sensitivity import LOST, Sensitivity, held, known
 
 AIR = extinction("La Palma")
 
@@ -169,3 +169,11 @@ def test_outliers_are_left_out():
     curve = fit_curve(x, y, np.full(60, 0.01))
     assert not curve.used[[10, 30, 31]].any()
     assert np.max(np.abs(curve(x) - x**2)) < 0.02
+
+
+def test_a_response_ends_where_its_curve_is_lost():
+    """The last point may lie on a curve that swings by a factor of 1e40 before it (a night without an arc)."""
+    error = np.full(200, 0.02)
+    assert known(error) == slice(0, 200)
+    error[[3, 7, 100, 190, 196]] = 2 * LOST
+    assert known(error) == slice(8, 190)  # the gap in the middle ends nothing

@@ -25,6 +25,8 @@ GRID = 5.0
 """Sampling [Angstrom] of the fitted response."""
 HAZY = 0.15
 """Error given to points in telluric bands where nothing else reaches the end of the range."""
+LOST = 0.5
+"""Error of the logarithm with which a response is as good as none."""
 STIFF = 8.0
 """No piece of the spline is narrower than so many line widths: narrower features are the star's."""
 LEAST = 8
@@ -56,7 +58,7 @@ class Sensitivity(Step):
     is left of them. Points in telluric bands bear the error of the bands' correction, or without one are left out.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     pieces: int = parameter(0, "polynomial pieces of the spline, 0: chosen by cross-validation", ge=0, le=60)
     clip: float = parameter(4.0, "points farther from the fit are left out", unit="sigma", gt=1.0)
@@ -217,9 +219,10 @@ def _response(
     on_curve = held(curve.used)
     used = np.zeros(len(pooled.wave), dtype=bool)
     used[kept[on_curve]] = True
-    low, high = float(pooled.wave[used].min()), float(pooled.wave[used].max())
+    wave = np.append(np.arange(pooled.wave[used].min(), pooled.wave[used].max(), GRID), pooled.wave[used].max())
+    wave = wave[known(curve.sigma(wave))]
+    low, high = float(wave[0]), float(wave[-1])
     caveats = merged(caveats, _ended(pooled.wave[kept], low, high))
-    wave = np.append(np.arange(low, high, GRID), high)
     exposures = [one.exposure for one in spectra if one.exposure is not None]
     return Response(
         wave=wave,
@@ -247,6 +250,18 @@ def held(used: Bools) -> Bools:
     found = np.zeros(len(used), dtype=bool)
     found[places[bounds[part] : bounds[part + 1]]] = True
     return found
+
+
+def known(error: FloatArray) -> slice:
+    """Return the part of a curve that is left when its ends are cut where its `error` (n,) says nothing is known.
+
+    Beyond the last points that hold it a curve may run anywhere. Only the outer tenths are looked at: within, a gap
+    ends nothing.
+    """
+    tenth, lost = max(len(error) // 10, 1), error >= LOST
+    before, after = np.flatnonzero(lost[:tenth]), np.flatnonzero(lost[-tenth:])
+    first = int(before[-1]) + 1 if len(before) else 0
+    return slice(first, len(error) - tenth + int(after[0]) if len(after) else len(error))
 
 
 def _ended(wave: FloatArray, low: float, high: float) -> tuple[Caveat, ...]:
