@@ -126,9 +126,8 @@ def main() -> None:
     bank = joined((read_bank(bank_file), own_galaxies()))
     beside = list(galaxies(collections))
     hosts = np.array([found.parts for _, found in beside]) @ dusty(populations(collections))
-    scene = Scene(folder, bank, hosts)
-    scene.collected = [one for one, _ in beside]
-    scene.collected += [one for one in superluminous(collections) if one.name not in tests]
+    found = [*(one for one, _ in beside), *superluminous(collections)]
+    scene = Scene(folder, bank, hosts, [one for one in found if one.name not in tests])
     order, groups = phased(bank)
     place = np.argsort(order)
     strange = not_themselves(bank)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,10 @@ def smoothed(values: FloatArray, sigma: float) -> FloatArray:
 class Scene:
     """Makes spectra of known kind out of training spectra, templates and standard stars.
 
-    `hosts` (n, 1024) are galaxies at rest without noise.
+    `hosts` (n, 1024) are galaxies at rest without noise, `collected` spectra as `classifier_collections` gives them.
     """
 
-    def __init__(self, folder: Path, bank: Bank, hosts: FloatArray) -> None:
+    def __init__(self, folder: Path, bank: Bank, hosts: FloatArray, collected: Sequence[Any] = ()) -> None:
         data = np.load(folder / "spectra.npz")
         flux = data["flux"].astype(np.float32).reshape(-1, BINS, 2)
         self.good = np.isfinite(flux).all(axis=2)
@@ -76,7 +77,7 @@ class Scene:
         self.donors = np.flatnonzero(enough & np.array([row["type"] in BROAD for row in self.meta]))
         self.stars = [star for star in standards() if star.wave[0] < 3800 and star.wave[-1] > 8500]
         self.hosts = hosts
-        self.collected: list[Any] = []
+        self.collected = collected
         self.rng = np.random.default_rng(0)
 
     def measured(self, flux: FloatArray, good: BoolArray) -> LogSpectrum:

@@ -26,8 +26,8 @@ from nightpipe.io.classifier import ranker
 from nightpipe.model.templates import GROUPS, TYPES, kind_of
 from nightpipe.steps.post.classify import Classify
 
-CERTAIN, PURE = 35.0, 1.6
-"""A galaxy's redshift is certain, and nothing else is seen, in the fit of galaxies: chi-squared better, and a bin."""
+PURE = 1.6
+"""Nothing but a galaxy is seen where its fit has less chi-squared a bin."""
 
 
 def wilson(right, total):
@@ -146,7 +146,7 @@ def sedm_like(snr):
 
 def beside(folder, model):
     """Judge the galaxies beside supernovae that are kept for this."""
-    from classifier_collections import galaxies
+    from classifier_collections import CERTAIN, galaxies
 
     from nightpipe.io.anyspectrum import made
     from nightpipe.maths.logflux import grid_wave

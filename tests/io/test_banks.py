@@ -11,6 +11,7 @@ from builders.templates import seen, small_bank
 from nightpipe.base.errors import NightpipeError, ReferenceMissingError, UnreadableFileError
 from nightpipe.io.banks import (
     NOT_THEMSELVES,
+    OWN,
     SAGE,
     from_lnw,
     from_sage,
@@ -26,6 +27,7 @@ from nightpipe.io.banks import (
 from nightpipe.io.tables import folder
 from nightpipe.maths.logflux import BINS, FIRST, LAST, grid_wave
 from nightpipe.model.templates import joined, kind_of
+from nightpipe.steps.post.evidence import BESIDE, CALIBRATED
 
 BREAK = ((3850, 3950), (4000, 4100))
 """Ranges at both sides of the break at 4000 Angstrom."""
@@ -129,6 +131,12 @@ def test_lnw(tmp_path):
     (tmp_path / "bad.lnw").write_text("1 2\n")
     with pytest.raises(UnreadableFileError, match=r"bad\.lnw"):
         from_lnw(tmp_path)
+
+
+def test_the_classifier_knows_the_banks_that_it_was_calibrated_with():
+    assert SAGE.startswith(CALIBRATED)
+    assert set(galaxies().sources) == {OWN}
+    assert OWN.startswith(BESIDE)
 
 
 def test_galaxies_of_the_package_show_the_lines_of_galaxies():

@@ -15,7 +15,7 @@ from nightpipe.maths.response import fit_curve
 from nightpipe.model.exposure import Setup
 from nightpipe.model.flags import Flag
 from nightpipe.steps.post.fluxcal import FluxCalibrate
-from nightpipe.steps.post.sensitivity import LOST, Sensitivity, held, known
+from nightpipe.steps.post.sensitivity import LOST, Sensitivity, cut_ends, held, known
 
 AIR = extinction("La Palma")
 
@@ -177,3 +177,10 @@ def test_a_response_ends_where_its_curve_is_lost():
     assert known(error) == slice(0, 200)
     error[[3, 7, 100, 190, 196]] = 2 * LOST
     assert known(error) == slice(8, 190)  # the gap in the middle ends nothing
+
+
+def test_an_end_that_was_cut_is_told():
+    assert cut_ends((4000.0, 4000.0), (9400.0, 9400.0)) == ()
+    (told,) = cut_ends((4000.0, 4000.0), (9350.0, 9400.0))
+    assert told.code == "response.lost"
+    assert "9350 to 9400" in told.text

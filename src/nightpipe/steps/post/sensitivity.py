@@ -219,10 +219,13 @@ def _response(
     on_curve = held(curve.used)
     used = np.zeros(len(pooled.wave), dtype=bool)
     used[kept[on_curve]] = True
-    wave = np.append(np.arange(pooled.wave[used].min(), pooled.wave[used].max(), GRID), pooled.wave[used].max())
+    fitted = pooled.wave[used]
+    wave = np.append(np.arange(fitted.min(), fitted.max(), GRID), fitted.max())
     wave = wave[known(curve.sigma(wave))]
     low, high = float(wave[0]), float(wave[-1])
-    caveats = merged(caveats, _ended(pooled.wave[kept], low, high))
+    used &= (pooled.wave >= low) & (pooled.wave <= high)
+    ended = _ended(pooled.wave[kept], float(fitted.min()), float(fitted.max()))
+    caveats = merged(caveats, ended, cut_ends((float(fitted.min()), low), (high, float(fitted.max()))))
     exposures = [one.exposure for one in spectra if one.exposure is not None]
     return Response(
         wave=wave,
@@ -262,6 +265,15 @@ def known(error: FloatArray) -> slice:
     before, after = np.flatnonzero(lost[:tenth]), np.flatnonzero(lost[-tenth:])
     first = int(before[-1]) + 1 if len(before) else 0
     return slice(first, len(error) - tenth + int(after[0]) if len(after) else len(error))
+
+
+def cut_ends(*ends: tuple[float, float]) -> tuple[Caveat, ...]:
+    """Return a caveat of the ends (from, to) [Angstrom] that were cut where the curve is lost."""
+    cut = [f"{low:.0f} to {high:.0f}" for low, high in ends if high > low]
+    if not cut:
+        return ()
+    text = f"no response from {' and from '.join(cut)} Angstrom: too little of the standard is left there to tell it"
+    return (Caveat("response.lost", text),)
 
 
 def _ended(wave: FloatArray, low: float, high: float) -> tuple[Caveat, ...]:
